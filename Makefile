@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+# The front door.  `make help` lists what one can do here.
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+# `make V=1` shows the commands.
+V ?= 0
+ifeq ($(V),0)
+MAKEFLAGS += --silent
+Q := @
+say = @printf '  %-5s %s\n' '$1' '$2'
+else
+Q :=
+say = @:
+endif
+
+B := build
+# As many compilations at once as there are CPUs, unless -j says otherwise.
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+
+# ---------------------------------------------------------------------------------------------------------------- everyday
+
+.PHONY: help
+help: ## lists the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
+	@printf '\nVariables: V=1 shows commands, GUEST=NAME picks one test guest, T=60 seconds per fuzz target,\n'
+	@printf '           MEM=1024 MiB of memory, CMDLINE="..." for Linux, PARAVANE="..." for the hypervisor, ACCEL=tcg\n'
+
+.PHONY: all
+all: hypervisor guests ## builds the hypervisor and the test guests
+
+.PHONY: setup
+setup: ## installs the Debian packages that are missing (.packages lists them)
+	@.make/setup
+
+# What a person types first must work on a bare machine: the goals that build come after the packages.
+$(B)/.setup: .packages .make/setup
+	@.make/setup
+	@mkdir -p $(B) && touch $@
+
+# -------------------------------------------------------------------------------------------------------------- hypervisor
+
+CXX := clang++-19
+LD := ld.lld-19
+FREESTANDING := -std=c++23 -ffreestanding -fno-exceptions -fno-rtti -mno-red-zone -mno-sse -mno-mmx -mno-avx \
+	-fno-stack-protector -fno-pic -fno-threadsafe-statics -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fcf-protection=none
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wold-style-cast -Wthread-safety -Werror
+CXXFLAGS := $(FREESTANDING) -mcmodel=kernel -mretpoline -g -O2 $(WARNINGS) -Ihypervisor -Ihypercall-abi/include $(EXTRA_CXXFLAGS)
+ASFLAGS := -x assembler-with-cpp -g -Wa,--fatal-warnings -Ihypervisor -Ihypercall-abi/include
+LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-dynamic-linker --fatal-warnings
+
+hypervisor_sources := $(shell find hypervisor -name testing -prune -o \( -name '*.cpp' -o -name '*.S' \) ! -name '*_test.cpp' -print 2>/dev/null | LC_ALL=C sort)
+hypervisor_objects := $(patsubst %,$(B)/%.o,$(hypervisor_sources))
+linker_script := hypervisor/arch/x86/paravane.lds
+
+.PHONY: hypervisor
+hypervisor: $(B)/paravane ## builds build/paravane (multiboot) and build/paravane.elf (with symbols)
+
+# A change of flags rebuilds what they touch: this file changes only when they do.
+flags_now := $(CXXFLAGS) $(ASFLAGS) $(LDFLAGS)
+$(B)/.flags: FORCE
+	@mkdir -p $(B); echo '$(flags_now)' | cmp -s - $@ || echo '$(flags_now)' >$@
+# Likewise for the list of objects, so that a removed file leaves the image.
+$(B)/.objects: FORCE
+	@mkdir -p $(B); echo '$(hypervisor_objects)' | cmp -s - $@ || echo '$(hypervisor_objects)' >$@
+.PHONY: FORCE
+FORCE:
+
+$(B)/hypervisor/%.cpp.o: hypervisor/%.cpp $(B)/.flags | $(B)/.setup
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/hypervisor/%.S.o: hypervisor/%.S $(B)/.flags | $(B)/.setup
+	$(call say,AS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(ASFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/paravane.elf: $(hypervisor_objects) $(linker_script) $(B)/.objects .make/check-image | $(B)/.setup
+	$(call say,LD,$@)
+	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -Map=$(B)/paravane.map -o $@ $(hypervisor_objects)
+	$(call say,CHECK,$@)
+	$(Q).make/check-image $@
+
+# A flat image: the Multiboot headers say where it goes, so a loader need not read ELF64 (QEMU's cannot).
+$(B)/paravane: $(B)/paravane.elf
+	$(call say,COPY,$@)
+	$(Q)llvm-objcopy-19 -O binary $< $@
+
+# ------------------------------------------------------------------------------------------------------------- test guests
+
+# A folder of tests/guests/ is a guest; lib/ is what they share.
+guest_flags := $(FREESTANDING) -mcmodel=kernel -g -O2 $(WARNINGS) -Itests/guests/lib -Ihypercall-abi/include
+guest_asflags := -x assembler-with-cpp -g -Wa,--fatal-warnings -Itests/guests/lib -Ihypercall-abi/include
+guest_script := tests/guests/lib/guest.lds
+guest_sources = $(sort $(wildcard tests/guests/$1/*.cpp tests/guests/$1/*.S))
+guest_objects = $(patsubst tests/guests/%,$(B)/guests/objects/%.o,$(call guest_sources,$1))
+guest_names := $(filter-out lib,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/guests/*/*.cpp tests/guests/*/*.S))))))
+
+.PHONY: guests
+guests: $(guest_names:%=$(B)/guests/%.elf) ## builds the test guests into build/guests/
+	$(if $(guest_names),,$(call say,GUEST,no test guests yet))
+
+$(B)/guests/objects/%.cpp.o: tests/guests/%.cpp $(B)/.flags | $(B)/.setup
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(guest_flags) -MMD -MP -c -o $@ $<
+
+$(B)/guests/objects/%.S.o: tests/guests/%.S $(B)/.flags | $(B)/.setup
+	$(call say,AS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(guest_asflags) -MMD -MP -c -o $@ $<
+
+define guest_rule
+$(B)/guests/$1.elf: $(call guest_objects,$1) $(call guest_objects,lib) $(guest_script) | $(B)/.setup
+	$$(call say,GUEST,$1)
+	$$(Q)$(LD) $(LDFLAGS) -T $(guest_script) -o $$@ $(call guest_objects,$1) $(call guest_objects,lib)
+endef
+$(foreach guest,$(guest_names),$(eval $(call guest_rule,$(guest))))
+
+# ------------------------------------------------------------------------------------------------------------------- Linux
+
+.PHONY: linux
+linux: $(B)/.setup ## builds the patched Linux into build/vmlinux and build/bzImage (cached outside the tree)
+	@guest-linux-patches/build.sh
+
+initramfs_files := $(shell find tests/system/initramfs -type f 2>/dev/null)
+.PHONY: initramfs
+initramfs: $(B)/initramfs.cpio.gz ## packs the tiny initial file system of dom0
+$(B)/initramfs.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/initramfs
+
+# --------------------------------------------------------------------------------------------------------------------- run
+
+MEM ?= 1024
+ACCEL ?= tcg
+CMDLINE ?= console=hvc0
+PARAVANE ?=
+QEMU ?= qemu-system-x86_64
+run_qemu = $(QEMU) -accel $(ACCEL) -cpu max -m $(MEM) -display none -serial mon:stdio -no-reboot \
+	-device isa-debug-exit,iobase=0xf4,iosize=4
+
+.PHONY: run
+run: ## boots Paravane with Linux as dom0 in QEMU, or with a test guest (GUEST=NAME); Ctrl-A X leaves
+	@$(MAKE) setup
+ifdef GUEST
+	@$(MAKE) hypervisor $(B)/guests/$(GUEST).elf
+	$(Q)$(run_qemu) -kernel $(B)/paravane -append '$(PARAVANE)' -initrd '$(B)/guests/$(GUEST).elf' || test $$? = 1
+else
+	@$(MAKE) hypervisor linux initramfs
+	@test -f $(B)/vmlinux || { echo 'run: there is no Linux port yet; `make run GUEST=NAME` boots a test guest' >&2; exit 1; }
+	$(Q)$(run_qemu) -kernel $(B)/paravane -append '$(PARAVANE)' \
+		-initrd '$(B)/vmlinux $(subst $(comma),$(comma)$(comma),$(CMDLINE)),$(B)/initramfs.cpio.gz' || test $$? = 1
+endif
+comma := ,
+
+.PHONY: run-native
+run-native: ## boots the same Linux in QEMU without Paravane, for comparison
+	@$(MAKE) linux initramfs
+	@test -f $(B)/bzImage || { echo 'run-native: there is no Linux port yet' >&2; exit 1; }
+	$(Q)$(run_qemu) -kernel $(B)/bzImage -append 'console=ttyS0 $(filter-out console=%,$(CMDLINE))' -initrd $(B)/initramfs.cpio.gz || test $$? = 1
+
+.PHONY: debug
+debug: hypervisor ## as `run GUEST=NAME`, waiting for a debugger at port 1234 (gdb build/paravane.elf)
+	@test -n '$(GUEST)' || { echo 'debug: name a guest: make debug GUEST=NAME' >&2; exit 1; }
+	@$(MAKE) $(B)/guests/$(GUEST).elf
+	$(Q)$(run_qemu) -s -S -kernel $(B)/paravane -append '$(PARAVANE)' -initrd '$(B)/guests/$(GUEST).elf' || test $$? = 1
+
+.PHONY: iso
+iso: hypervisor ## makes build/paravane.iso, bootable by GRUB (multiboot2); GUEST=NAME puts a test guest in
+	$(if $(GUEST),@$(MAKE) $(B)/guests/$(GUEST).elf,@$(MAKE) linux initramfs)
+	$(call say,ISO,$(B)/paravane.iso)
+	$(Q).make/iso $(B)/paravane.iso $(B)/paravane '$(PARAVANE)' '$(CMDLINE)' $(if $(GUEST),$(B)/guests/$(GUEST).elf,$(B)/vmlinux $(B)/initramfs.cpio.gz)
+
+# ------------------------------------------------------------------------------------------------------------------- tests
+
+# Each suite leaves its counts in build/results/SUITE.json.  All of them run, whatever fails; the last line sums them up.
+suites := host abi guests system
+
+.PHONY: test
+test: ## runs everything: host tests, ABI headers, test guests, Linux; the last line counts
+	@rm -rf $(B)/results && mkdir -p $(B)/results
+	@$(MAKE) setup || { tests/summary.py $(suites); exit 1; }
+	@for suite in $(suites); do $(MAKE) test-$$suite || true; done; tests/summary.py $(suites)
+
+.PHONY: check
+check: test ## another name of `test`
+
+.PHONY: test-host
+test-host: $(B)/.setup ## runs the host unit tests (GoogleTest, with address and undefined-behaviour sanitizers)
+	@rm -f $(B)/results/host.json
+	@V=$(V) tests/host/run.py $(if $(FOLDER),--only $(FOLDER)) $(if $(FILTER),--filter '$(FILTER)')
+
+.PHONY: check-abi test-abi
+check-abi: $(B)/.setup ## compiles each header of the guest ABI alone, as C11 and C++, with gcc and clang
+	@.make/check-abi $(B)/results/abi.json
+test-abi: check-abi
+
+.PHONY: test-guests
+test-guests: hypervisor ## boots each test guest in QEMU and judges its output (GUEST=NAME for one)
+	@rm -f $(B)/results/guests.json
+	@$(MAKE) $(if $(GUEST),$(GUEST:%=$(B)/guests/%.elf),guests)
+	@tests/guests/run.py $(GUEST)
+
+.PHONY: test-system
+test-system: ## boots Linux as dom0 and drives it
+	@rm -f $(B)/results/system.json
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor linux initramfs && tests/system/run.py; \
+	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
+	echo 'system: there are no tests with Linux yet'; fi
+
+T ?= 60
+.PHONY: fuzz
+fuzz: $(B)/.setup ## runs each fuzz target of tests/fuzz/ for T=60 seconds (TARGET=NAME for one)
+	@tests/fuzz/run.py --seconds $(T) $(TARGET)
+
+.PHONY: bench
+bench: ## runs the benchmarks of tests/bench/ and checks the numbers we promise
+	@if [ -x tests/bench/run.py ]; then $(MAKE) hypervisor guests linux initramfs && tests/bench/run.py; else echo 'bench: there are no benchmarks yet'; fi
+
+.PHONY: format
+format: ## formats the C++ of the tree with clang-format-19, where it is installed
+	@find hypervisor tests toolstack -name '*.[ch]pp' -print0 | xargs -0r clang-format-19 -i
+
+.PHONY: clean
+clean: ## removes build/ (the kernel cache outside the tree stays)
+	@rm -rf $(B)
+
+-include $(shell find $(B)/hypervisor $(B)/guests/objects -name '*.d' 2>/dev/null)

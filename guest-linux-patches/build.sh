@@ -1,0 +1,151 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Builds the patched Linux kernel: build/vmlinux (stripped) and build/bzImage (the same kernel, for a native boot).
+#
+# The result is kept outside the tree under a key made of everything that decides it, so a second clone, or a branch
+# that one returns to, does not build it again.  `PARAVANE_CACHE` names another place for it.
+#
+# usage: build.sh [OUTPUT_FOLDER]        (default: build)
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$here")
+out=${1:-$top/build}
+cache=${PARAVANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/paravane}/linux
+tarball=${LINUX_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
+fragment=$here/paravane.config
+abi=$top/hypercall-abi/include/paravane
+results=(vmlinux bzImage System.map config)
+
+say() { printf '  LINUX %s\n' "$*"; }
+die() { printf 'linux: %s\n' "$*" >&2; exit 1; }
+
+patches=()
+if [[ -f $here/series ]]; then
+    while read -r line; do
+        line=${line%%#*}
+        read -r patch _ <<<"$line" || true
+        [[ -n $patch ]] && patches+=("$patch")
+    done <"$here/series"
+fi
+if (( ${#patches[@]} == 0 )); then
+    say "guest-linux-patches/series names no patches yet: no kernel to build"
+    exit 0
+fi
+for patch in "${patches[@]}"; do
+    [[ -f $here/$patch ]] || die "the series names $patch, which is not there"
+done
+[[ -f $fragment ]] || die "guest-linux-patches/paravane.config is missing"
+[[ -f $tarball ]] || die "$tarball is missing; \`make setup\` installs it (package linux-source-6.12)"
+
+mkdir -p "$cache" "$out"
+
+# The tarball is large: its sum is remembered for as long as its name, size and time stay the same.
+identity=$(stat -c '%n-%s-%Y' "$tarball" | sha256sum | cut -c1-16)
+if [[ ! -s $cache/tarball-$identity ]]; then
+    sha256sum <"$tarball" >"$cache/tarball-$identity.$$"
+    mv "$cache/tarball-$identity.$$" "$cache/tarball-$identity"
+fi
+key=$({
+    cat "$cache/tarball-$identity"
+    for patch in "${patches[@]}"; do cat "$here/$patch"; done | sha256sum
+    sha256sum <"$fragment"
+    (cd "$abi" && find . -type f -print0 | sort -z | xargs -0r sha256sum)
+    sha256sum <"$here/build.sh"
+    gcc --version | head -n 1
+    ld --version | head -n 1
+} | sha256sum | cut -c1-32)
+store=$cache/$key
+
+# Puts a kept result into the build folder, unless it is there already.
+deliver() {
+    [[ $(cat "$out/vmlinux.key" 2>/dev/null) == "$key" && -f $out/vmlinux && -f $out/bzImage ]] && return
+    rm -f "$out/vmlinux.key"
+    for file in "${results[@]}"; do
+        local name=$file
+        [[ $file == System.map || $file == config ]] && name=vmlinux.$file
+        cp "$store/$file" "$out/$name.new"
+        mv "$out/$name.new" "$out/$name"
+    done
+    echo "$key" >"$out/vmlinux.key"
+    say "build/vmlinux and build/bzImage are $(cat "$store/release"), key $key"
+}
+
+if [[ -f $store/release ]]; then
+    touch "$store"
+    deliver
+    exit 0
+fi
+
+# One build of a key at a time; whoever waited finds it done.
+exec 9>"$cache/$key.lock"
+flock -n 9 || { say "another build of this kernel is running; waiting for it"; flock 9; }
+if [[ -f $store/release ]]; then
+    deliver
+    exit 0
+fi
+
+work=$(mktemp -d "$cache/build.XXXXXX")
+cleanup() { rm -rf "$work" "$cache/$key.lock"; }
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+log=$out/linux.log
+: >"$log"
+
+say "unpacking $(basename "$tarball")"
+mkdir "$work/source" "$work/object" "$work/result"
+tar -C "$work/source" --strip-components=1 -xf "$tarball"
+
+say "applying ${#patches[@]} patches"
+# The ABI headers first, so that a patch can include them; a patch never carries them.
+mkdir -p "$work/source/include/paravane"
+cp -r "$abi/." "$work/source/include/paravane/"
+for patch in "${patches[@]}"; do
+    if ! patch -d "$work/source" -p1 --fuzz=0 --forward --batch --silent --no-backup-if-mismatch <"$here/$patch" >"$work/patch.log" 2>&1; then
+        cat "$work/patch.log" >&2
+        die "$patch does not apply"
+    fi
+done
+
+# Nothing of the machine or the hour goes into the image.
+export KBUILD_BUILD_USER=paravane KBUILD_BUILD_HOST=paravane KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026' KBUILD_BUILD_VERSION=1
+make_linux() { make -C "$work/source" O="$work/object" ARCH=x86_64 "$@" 9>&-; }
+failed() { tail -n 40 "$log" >&2; die "$1; the whole log is $log"; }
+
+say "configuring"
+make_linux KCONFIG_ALLCONFIG="$fragment" allnoconfig >>"$log" 2>&1 || failed "allnoconfig failed"
+# Kconfig drops silently what lacks a dependency.
+while read -r want; do
+    case $want in
+    CONFIG_*=n) option=${want%%=*}; ! grep -q "^$option=" "$work/object/.config" || say "note: the configuration has $option, not wanted" ;;
+    CONFIG_*) grep -qxF -- "$want" "$work/object/.config" || say "note: the configuration lacks $want" ;;
+    esac
+done < <(sed 's/[[:space:]]*$//' "$fragment")
+
+before=$(cat "$cache/last-count" 2>/dev/null || echo 0)
+terminal=0
+[[ -t 1 ]] && terminal=1
+jobs=${JOBS:-$(nproc)}
+say "compiling with $jobs jobs (log: $log)"
+started=$SECONDS
+if ! make_linux -j"$jobs" vmlinux bzImage 2>&1 | tee -a "$log" | awk -v of="$before" -v terminal="$terminal" -v count_file="$work/count" '
+    function show(end) {
+        printf "%s  LINUX compiled %d%s files%s", (terminal ? "\r" : ""), n, ((of > 0) ? " of about " of : ""), end; fflush()
+    }
+    # as well as "CC", the decompressor and the host tools count: it is progress all the same
+    $1 ~ /^(CC|AS|HOSTCC|HOSTCXX|VDSO|LDS|AR|LD)$/ { n++; if (terminal && n % 10 == 0) show(""); else if (!terminal && n % 250 == 0) show("\n") }
+    /(error:|Error [0-9]+|undefined reference|warning: .*paravane)/ { if (terminal) printf "\n"; print "        " $0; fflush() }
+    END { if (n) show("\n"); print n > count_file }'; then
+    failed "the kernel does not build"
+fi
+cp "$work/count" "$cache/last-count"
+
+strip --strip-debug -o "$work/result/vmlinux" "$work/object/vmlinux"
+cp "$work/object/arch/x86/boot/bzImage" "$work/object/System.map" "$work/result/"
+cp "$work/object/.config" "$work/result/config"
+cp "$work/object/include/config/kernel.release" "$work/result/release"
+rm -rf "$store"
+mv "$work/result" "$store"
+say "built in $((SECONDS - started)) s"
+deliver

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+#include "arch/x86/cpu_setup.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "arch/x86/cpu.hpp"
+#include "arch/x86/memory_map.hpp"
+#include "arch/x86/paging.hpp"
+#include "arch/x86/per_cpu.hpp"
+#include "arch/x86/slot_addresses.hpp"
+#include "console/log.hpp"
+#include "domain/domain.hpp"
+#include "machine.hpp"
+
+extern "C" char slot_text_image[], vdso_image[];
+
+namespace pvn::cpu {
+namespace {
+
+// Selectors of ring 0; the guest's are ABI (paravane/slot.h).
+constexpr std::uint64_t hypervisor_cs = 0x80, hypervisor_ss = 0x88, tss_selector = 0x90;
+constexpr std::size_t gdt_entries = 20;
+
+// Descriptors with their accessed bit set, so that loading a selector does not write to the read-only GDT.
+// [sdm/3] 3.4.5; in 64-bit mode base and limit of code and data segments are ignored.
+constexpr std::uint64_t code64(unsigned dpl) { return 0x00af9b000000ffff | std::uint64_t{dpl} << 45; }
+constexpr std::uint64_t code32(unsigned dpl) { return 0x00cf9b000000ffff | std::uint64_t{dpl} << 45; }
+constexpr std::uint64_t data(unsigned dpl) { return 0x00cf93000000ffff | std::uint64_t{dpl} << 45; }
+
+// [sdm/3] 8.7, 64-bit TSS
+struct [[gnu::packed]] TaskState {
+    std::uint32_t reserved0;
+    std::uint64_t rsp[3];
+    std::uint64_t reserved1;
+    std::uint64_t ist[7];
+    std::uint64_t reserved2;
+    std::uint16_t reserved3;
+    std::uint16_t io_bitmap;
+};
+static_assert(sizeof(TaskState) == 104);
+
+constexpr std::uint64_t fpu_states = 0xe7;  // x87, SSE, AVX, AVX-512 (three parts); PKRU is left out
+
+std::uint64_t own_frame_or_stop()
+{
+    auto const frame = allocate_own_frame();
+    if (frame == 0) panic("too little memory for the tables of a CPU");
+    return frame;
+}
+
+void* direct(std::uint64_t physical) { return physical_pointer(physical); }
+
+// A page of the slot of this CPU.
+std::uint64_t map_slot_page(std::uint64_t offset, std::uint64_t entry)
+{
+    this_cpu().slot_l1[offset / page_size] = entry;
+    return entry & paging::frame_mask;
+}
+
+void* fresh_slot_page(std::uint64_t offset, std::uint64_t protection)
+{
+    return direct(map_slot_page(offset, own_frame_or_stop() | protection));
+}
+
+void build_window(std::uint32_t id)
+{
+    auto const root = own_frame_or_stop();
+    std::memcpy(direct(root), paging::shared_root(), page_size);
+    auto const allocate = [] { return own_frame_or_stop(); };
+    auto const per_cpu = own_frame_or_stop();
+    paging::map(root, cpu_window, per_cpu | paging::read_write, +allocate);
+    for (auto at = cpu_stack_bottom; at < cpu_stack_top; at += page_size)
+        paging::map(root, at, own_frame_or_stop() | paging::read_write, +allocate);
+
+    auto const l3 = own_frame_or_stop(), l2 = own_frame_or_stop(), l1 = own_frame_or_stop();
+    static_cast<std::uint64_t*>(direct(root))[PVN_SLOT_INDEX] = l3 | paging::table;
+    static_cast<std::uint64_t*>(direct(l3))[0] = l2 | paging::table;
+    static_cast<std::uint64_t*>(direct(l2))[0] = l1 | paging::table;
+    write_cr3(root);
+
+    auto& self = this_cpu();
+    self = {};
+    self.id = id;
+    self.hypervisor_root = root;
+    self.slot_l3 = static_cast<std::uint64_t*>(direct(l3));
+    self.slot_l1 = static_cast<std::uint64_t*>(direct(l1));
+    self.guest_root = static_cast<std::uint64_t*>(direct(own_frame_or_stop()));
+    self.guest_root[PVN_SLOT_INDEX] = l3 | paging::table;
+    self.slot_l3[(PVN_SLOT_M2P - PVN_SLOT_BASE) >> 30] = machine.m2p_l2 | paging::table;
+}
+
+void build_slot()
+{
+    auto& self = this_cpu();
+    auto const image = [](char const* symbol) { return reinterpret_cast<std::uint64_t>(symbol) - image_base; };
+    auto const text_pages = (slot_addresses.text_end - PVN_SLOT_TEXT) / page_size;
+    for (std::uint64_t i = 0; i < text_pages; ++i)
+        map_slot_page(i * page_size, (image(slot_text_image) + i * page_size) | paging::execute);
+    map_slot_page(PVN_SLOT_VDSO - PVN_SLOT_BASE, image(vdso_image) | paging::execute);
+
+    // Rule 2: the CPU tables are read-only while a guest runs; they are filled through the direct map.
+    self.gdt = static_cast<std::uint64_t*>(fresh_slot_page(slot::gdt, paging::read_only));
+    auto* const idt = static_cast<std::uint64_t*>(fresh_slot_page(slot::idt, paging::read_only));
+    self.constants = static_cast<std::uint64_t*>(fresh_slot_page(slot::constants, paging::read_only));
+    auto* const tss = static_cast<TaskState*>(fresh_slot_page(slot::tss, paging::read_only));
+    // The I/O bitmap's last byte must be all ones and inside the limit.  [sdm/1] 19.5.2
+    std::memset(fresh_slot_page(slot::io_bitmap_end, paging::read_only), 0xff, page_size);
+
+    for (auto const stack : {slot::entry_stack, slot::nmi_stack, slot::debug_stack, slot::double_fault_stack, slot::machine_check_stack})
+        fresh_slot_page(stack, paging::read_write);
+
+    self.constants[0] = self.hypervisor_root;
+    self.constants[1] = frame_of(self.guest_root).raw() * page_size;
+
+    auto const stack_top = [](std::uint64_t offset) { return PVN_SLOT_BASE + offset + page_size; };
+    *tss = {};
+    tss->rsp[0] = stack_top(slot::entry_stack);
+    tss->ist[0] = stack_top(slot::nmi_stack);
+    tss->ist[1] = stack_top(slot::debug_stack);
+    tss->ist[2] = stack_top(slot::double_fault_stack);
+    tss->ist[3] = stack_top(slot::machine_check_stack);
+    tss->io_bitmap = static_cast<std::uint16_t>(slot::io_bitmap - slot::tss);
+
+    self.gdt[PVN_KERNEL_CS / 8] = code64(1);
+    self.gdt[PVN_KERNEL_SS / 8] = data(1);
+    self.gdt[PVN_USER_CS32 / 8] = code32(3);
+    self.gdt[PVN_USER_SS / 8] = data(3);
+    self.gdt[PVN_USER_CS / 8] = code64(3);
+    self.gdt[hypervisor_cs / 8] = code64(0);
+    self.gdt[hypervisor_ss / 8] = data(0);
+    auto const tss_base = PVN_SLOT_BASE + slot::tss;
+    auto const tss_limit = slot::io_bitmap_end - slot::tss;  // up to and with the byte of ones
+    self.gdt[tss_selector / 8] = (tss_limit & 0xffff) | (tss_base & 0xffffff) << 16 | std::uint64_t{0x89} << 40 | (tss_limit >> 16 & 15) << 48 |
+                                 (tss_base >> 24 & 0xff) << 56;
+    self.gdt[tss_selector / 8 + 1] = tss_base >> 32;
+
+    // All gates are interrupt gates into ring 0.  [sdm/3] 6.14.1
+    for (std::uint64_t v = 0; v < 256; ++v) {
+        auto const handler = slot_addresses.stub_vectors + v * 16;
+        std::uint64_t ist = 0, dpl = 0;
+        if (v == vector::nmi) ist = 1;
+        if (v == vector::debug) ist = 2;
+        if (v == vector::double_fault) ist = 3;
+        if (v == vector::machine_check) ist = 4;
+        if (v == vector::breakpoint || v == vector::overflow || v == vector::int80) dpl = 3;
+        if (v == vector::upcall) dpl = 1;
+        idt[2 * v] = (handler & 0xffff) | hypervisor_cs << 16 | ist << 32 | std::uint64_t{0x8e} << 40 | dpl << 45 | (handler >> 16 & 0xffff) << 48;
+        idt[2 * v + 1] = handler >> 32;
+    }
+}
+
+struct [[gnu::packed]] TablePointer {
+    std::uint16_t limit;
+    std::uint64_t base;
+};
+
+void load_tables()
+{
+    TablePointer const gdt{gdt_entries * 8 - 1, PVN_SLOT_BASE + slot::gdt};
+    TablePointer const idt{256 * 16 - 1, PVN_SLOT_BASE + slot::idt};
+    asm volatile("lgdt %0; lidt %1" : : "m"(gdt), "m"(idt));
+    asm volatile(
+        "mov %w0, %%ss; mov %w1, %%ds; mov %w1, %%es; mov %w1, %%fs; mov %w1, %%gs\n"
+        "push %q2; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:"
+        : : "r"(hypervisor_ss), "r"(std::uint64_t{0}), "r"(hypervisor_cs) : "rax", "memory");
+    // LTR sets the busy bit of its descriptor.
+    auto& entry = this_cpu().slot_l1[slot::gdt / page_size];
+    entry |= paging::writable | paging::dirty;
+    asm volatile("ltr %w0; lldt %w1" : : "r"(tss_selector), "r"(std::uint64_t{0}));
+    entry &= ~(paging::writable | paging::dirty);
+    write_cr3(this_cpu().hypervisor_root);
+}
+
+void set_control_registers()
+{
+    // CR0: PE MP ET NE WP AM PG; WP so that a guest kernel respects read-only pages (rule 2).
+    write_cr0(0x80050033);
+    // CR4: PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE, SMEP, and no PGE: nothing a guest marks global outlives a change of root.
+    // SMAP stays off: STAC and CLAC do not exist in ring 1 ([sdm/2] STAC), so a guest could not use it.  docs/threat-model.md
+    write_cr4(0x20 | 0x200 | 0x400 | 0x10000 | 0x40000 | (cpuid(7).b & 1u << 7 ? 0x100000 : 0));
+    asm volatile("xsetbv" : : "c"(0), "a"(static_cast<std::uint32_t>(allowed_xcr0())), "d"(0));
+
+    write_msr(msr::efer, read_msr(msr::efer) | 1);  // SYSCALL
+    write_msr(msr::star, std::uint64_t{hypervisor_cs} << 32);
+    write_msr(msr::lstar, slot_addresses.stub_syscall);
+    write_msr(msr::cstar, slot_addresses.stub_compat_syscall);
+    write_msr(msr::fmask, flags::trap | flags::interrupt | flags::direction | flags::nested | flags::ac | flags::resume | flags::iopl);
+    write_msr(msr::sysenter_cs, 0);  // SYSENTER is #GP
+    // The layout that Linux programs: WB WC UC- UC WB WP UC- WT, so that cache bits of entries mean the same everywhere.
+    write_msr(msr::pat, 0x0407050600070106);
+}
+
+}  // namespace
+
+std::uint64_t allowed_xcr0()
+{
+    auto const leaf = cpuid(0xd);
+    return (std::uint64_t{leaf.d} << 32 | leaf.a) & fpu_states;
+}
+
+void check_features()
+{
+    struct Need { bool there; char const* name; };
+    auto const one = cpuid(1), seven = cpuid(7), extended = cpuid(0x80000001);
+    for (auto const& need : {Need{(seven.b & 1) != 0, "FSGSBASE"}, Need{(extended.d & 1u << 11) != 0, "SYSCALL"},
+                             Need{(one.c & 1u << 26) != 0, "XSAVE"}, Need{(one.d & 1u << 9) != 0, "a local APIC"}})
+        if (!need.there) {
+            log("this CPU has no {}, which Paravane needs; under QEMU use -cpu max", need.name);
+            panic("unsupported CPU");
+        }
+}
+
+void initialise_this(std::uint32_t id)
+{
+    build_window(id);
+    set_control_registers();
+    build_slot();
+    load_tables();
+}
+
+void load_root(MachineFrame l4)
+{
+    auto& self = this_cpu();
+    auto const* const entries = frame_pointer<std::uint64_t const>(l4);
+    std::memcpy(self.guest_root, entries, PVN_SLOT_INDEX * 8);
+    std::memcpy(self.guest_root + PVN_SLOT_INDEX + 1, entries + PVN_SLOT_INDEX + 1, (511 - PVN_SLOT_INDEX) * 8);
+}
+
+void set_descriptor(unsigned index, std::uint64_t value) { this_cpu().gdt[index] = value; }
+
+void save(Vcpu& vcpu)
+{
+    vcpu.registers = entry_registers();
+    vcpu.fs_base = read_fs_base();
+    vcpu.gs_base = read_gs_base();
+    asm volatile("xsave64 (%0)" : : "r"(vcpu.fpu), "a"(~0u), "d"(~0u) : "memory");
+    if (vcpu.debug_control & 0xff) {
+        std::uint64_t status;
+        asm volatile("mov %%dr6, %0" : "=r"(status));
+        vcpu.debug_status = status;
+    }
+}
+
+void load(Vcpu& vcpu)
+{
+    auto& self = this_cpu();
+    auto& domain = *vcpu.domain;
+    // Rule 6: leftovers on the entry stack are the former vCPU's.
+    std::memset(reinterpret_cast<void*>(PVN_SLOT_BASE + slot::entry_stack), 0, page_size);
+    entry_registers() = vcpu.registers;
+
+    map_slot_page(slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
+    map_slot_page(slot::domain_page, domain.page_frame.raw() * page_size | paging::read_write);
+    map_slot_page(slot::io_bitmap, domain.io_bitmap | paging::read_only);
+    map_slot_page(slot::io_bitmap + page_size, (domain.io_bitmap + page_size) | paging::read_only);
+    self.slot_l3[(PVN_SLOT_P2M - PVN_SLOT_BASE) >> 30] = domain.p2m_l2 | paging::table;
+    write_cr3(self.hypervisor_root);
+
+    for (unsigned i = 0; i < vcpu.descriptor.size(); ++i) set_descriptor(PVN_GDT_FIRST_OWN + i, vcpu.descriptor[i]);
+    // Data segment selectors are the guest kernel's to reload; null ones cannot name another domain's descriptor.
+    asm volatile("mov %w0, %%ds; mov %w0, %%es; mov %w0, %%fs; mov %w0, %%gs" : : "r"(std::uint64_t{0}));
+    write_fs_base(vcpu.fs_base);
+    write_gs_base(vcpu.gs_base);
+    asm volatile("xrstor64 (%0)" : : "r"(vcpu.fpu), "a"(~0u), "d"(~0u) : "memory");
+    asm volatile("mov %0, %%dr7" : : "r"(std::uint64_t{0x400}));
+    if (vcpu.debug_control & 0xff) {
+        asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3" : : "r"(vcpu.debug_address[0]),
+                     "r"(vcpu.debug_address[1]), "r"(vcpu.debug_address[2]), "r"(vcpu.debug_address[3]));
+        asm volatile("mov %0, %%dr6; mov %1, %%dr7" : : "r"(vcpu.debug_status), "r"(vcpu.debug_control));
+    }
+    load_root(vcpu.root);
+    self.current = &vcpu;
+}
+
+}  // namespace pvn::cpu

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT
+// The entry stubs: all ways from a guest into ring 0.  They run on the guest's tables, from the slot.
+//
+// Between residences in ring 0 a guest kernel can write the entry stack, the scratch words and the vCPU page; it
+// can only read the CPU tables and constants.  So nothing on the stack is used here that was not put there by the
+// CPU or by these stubs since the entry, and what comes from the vCPU page is only used as a ring-1 RIP, a
+// stack pointer that is checked, or a GS base.  docs/invariants.md lists the rules; each stub names those it keeps.
+
+#define KERNEL_CS 0x11                  // ring 1
+#define KERNEL_SS 0x19
+#define ENTRY_FLAGS 0x202               // IF; everything else clear (rule 8)
+#define FLAG_IF 0x200
+#define SLOT_PREFIX 0x1ffff00           // address >> 39 of the slot
+
+#define TRAP_MASK_EVENTS 1
+
+// Frame of the full path, from the top of the entry stack down: SS RSP RFLAGS CS RIP error vector, then these.
+.macro PUSH_REGISTERS
+    push %rax
+    push %rbx
+    push %rcx
+    push %rdx
+    push %rsi
+    push %rdi
+    push %rbp
+    push %r8
+    push %r9
+    push %r10
+    push %r11
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+.endm
+.macro POP_REGISTERS
+    pop %r15
+    pop %r14
+    pop %r13
+    pop %r12
+    pop %r11
+    pop %r10
+    pop %r9
+    pop %r8
+    pop %rbp
+    pop %rdi
+    pop %rsi
+    pop %rdx
+    pop %rcx
+    pop %rbx
+    pop %rax
+.endm
+
+.section .slot_text, "ax"
+.code64
+
+// --- SYSCALL -----------------------------------------------------------------------------------------------------
+// SYSCALL puts the return address in RCX and saves no CS ([sdm/2] SYSCALL).  The guest vDSO is supervisor only, so an
+// RCX inside it can only come from ring 1: that tells a hypercall from a system call.
+.global stub_syscall
+.align 16
+stub_syscall:
+    mov %rsp, slot_scratch(%rip)
+    lea slot_entry_stack_top(%rip), %rsp
+    push %rax
+    lea vdso_hypercall_return(%rip), %rax
+    cmp %rax, %rcx
+    je hypercall
+    rdgsbase %rax
+    mov %rax, vcpu_user_gs_base(%rip)
+    mov vcpu_kernel_gs_base(%rip), %rax
+    wrgsbase %rax                       // not canonical: stub_fault
+    movb $1, vcpu_event_mask(%rip)
+    pop %rax
+    push $KERNEL_SS
+    push slot_scratch(%rip)
+    push $ENTRY_FLAGS
+    push $KERNEL_CS
+    push vcpu_syscall_entry(%rip)
+    iretq
+
+hypercall:
+    pop %rax
+    push $KERNEL_SS
+    push slot_scratch(%rip)
+    push %r11
+    push $KERNEL_CS
+    push %rcx
+    push $0
+    push $256                           // Vector::hypercall
+    PUSH_REGISTERS
+    jmp enter_hypervisor
+
+// SYSCALL from 32-bit code: never a hypercall, since no 32-bit code runs in ring 1.
+.global stub_compat_syscall
+.align 16
+stub_compat_syscall:
+    mov %rsp, slot_scratch(%rip)
+    lea slot_entry_stack_top(%rip), %rsp
+    push %rax
+    rdgsbase %rax
+    mov %rax, vcpu_user_gs_base(%rip)
+    mov vcpu_kernel_gs_base(%rip), %rax
+    wrgsbase %rax
+    movb $1, vcpu_event_mask(%rip)
+    pop %rax
+    push $KERNEL_SS
+    push slot_scratch(%rip)
+    push $ENTRY_FLAGS
+    push $KERNEL_CS
+    push vcpu_compat_syscall_entry(%rip)
+    iretq
+
+// --- exceptions --------------------------------------------------------------------------------------------------
+// Stack: vector, error, RIP CS RFLAGS RSP SS.  A fault that is the guest's own is handed to it here, without leaving
+// its address space.
+.align 16
+exception:
+    testb $3, 24(%rsp)
+    jz from_ring_0
+    push %rax
+    push %rcx
+    push %rdx
+    mov 24(%rsp), %eax
+    cmp $14, %eax
+    je 4f
+    testb $2, 48(%rsp)                  // from ring 1 (CPL 1)?
+    jnz 1f
+    cmp $13, %eax                       // its #GP may be a privileged instruction
+    je full_path
+1:  shl $4, %eax
+    lea vcpu_trap(%rip), %rdx
+    add %rax, %rdx
+    cmpq $0, (%rdx)                     // no handler: the hypervisor decides
+    je full_path
+    testb $2, 48(%rsp)
+    jz 2f
+    rdgsbase %rcx                       // from ring 3: the kernel's GS base and stack
+    mov %rcx, vcpu_user_gs_base(%rip)
+    mov vcpu_kernel_gs_base(%rip), %rcx
+    wrgsbase %rcx
+    mov vcpu_kernel_sp(%rip), %rcx
+    jmp 3f
+2:  mov 64(%rsp), %rcx                  // from ring 1: its current stack
+3:  and $-16, %rcx
+    lea -8(%rcx), %rax                  // rule 4: no store to the slot; one that faults ends in stub_fault
+    shr $39, %rax
+    cmp $SLOT_PREFIX, %eax
+    je full_path
+    lea -48(%rcx), %rax
+    shr $39, %rax
+    cmp $SLOT_PREFIX, %eax
+    je full_path
+
+    mov 72(%rsp), %rax                  // SS
+    mov 48(%rsp), %edx                  // CS
+    test $2, %dl
+    jnz 5f
+    and $-4, %eax                       // shown with RPL 0
+    and $-4, %edx
+5:  mov %rax, -8(%rcx)
+    mov 64(%rsp), %rax
+    mov %rax, -16(%rcx)
+    mov 56(%rsp), %rax
+    cmpb $0, vcpu_event_mask(%rip)
+    je 6f
+    and $~FLAG_IF, %eax                 // RFLAGS shows the virtual interrupt flag (bits above 31 are zero)
+6:  mov %rax, -24(%rcx)
+    mov %rdx, -32(%rcx)
+    mov 40(%rsp), %rax
+    mov %rax, -40(%rcx)
+    mov 24(%rsp), %eax
+    mov $0x00227d00, %edx               // vectors with an error code: 8, 10 to 14, 17, 21
+    bt %eax, %edx
+    jnc 7f
+    mov 32(%rsp), %rdx
+    mov %rdx, -48(%rcx)
+    lea -48(%rcx), %rcx
+    jmp 8f
+7:  lea -40(%rcx), %rcx
+8:  shl $4, %eax
+    lea vcpu_trap(%rip), %rdx
+    add %rax, %rdx
+    mov (%rdx), %rax
+    testb $TRAP_MASK_EVENTS, 8(%rdx)
+    jz 9f
+    movb $1, vcpu_event_mask(%rip)
+9:  mov %rax, 40(%rsp)                  // rule 3: the frame, after the last store to the guest
+    movq $KERNEL_CS, 48(%rsp)
+    movq $ENTRY_FLAGS, 56(%rsp)
+    mov %rcx, 64(%rsp)
+    movq $KERNEL_SS, 72(%rsp)
+    pop %rdx
+    pop %rcx
+    pop %rax
+    add $16, %rsp
+    iretq
+
+// Page fault.  A protection fault by a ring-1 write to the upper half may be a store to a page table.
+4:  testb $2, 48(%rsp)
+    jnz 10f
+    mov 32(%rsp), %ecx
+    and $3, %ecx
+    cmp $3, %ecx
+    jne 10f
+    mov %cr2, %rcx
+    test %rcx, %rcx
+    js full_path
+10: mov %cr2, %rcx
+    mov %rcx, vcpu_fault_address(%rip)
+    jmp 1b
+
+full_path:
+    pop %rdx
+    pop %rcx
+    pop %rax
+    PUSH_REGISTERS
+// RSP: a complete frame on the entry stack.
+enter_hypervisor:
+    mov %rsp, %rdi
+    mov slot_hypervisor_cr3(%rip), %rax
+    mov %rax, %cr3
+    movabs $cpu_stack_top, %rsp
+    xor %ebp, %ebp
+    cld
+    movabs $enter_from_guest, %rax
+    call *%rax
+// The frame of the vCPU to run is on top of the entry stack.
+.global leave_to_guest
+leave_to_guest:
+    lea slot_entry_stack_top - 176(%rip), %rsp
+    mov slot_guest_cr3(%rip), %rax
+    mov %rax, %cr3
+    POP_REGISTERS
+    add $16, %rsp
+.global leave_iretq
+leave_iretq:
+    iretq
+
+// An interrupt or fault that hit ring 0: a stub (its text is in the slot), or the hypervisor.
+from_ring_0:
+    PUSH_REGISTERS
+    mov 17 * 8(%rsp), %rax
+    shr $39, %rax
+    cmp $SLOT_PREFIX, %eax
+    je 1f
+    mov %rsp, %rdi                      // the hypervisor itself: its root is loaded, its stack is good
+    cld
+    movabs $trap_in_hypervisor, %rax
+    mov %rsp, %rbp
+    and $-16, %rsp
+    call *%rax
+    mov %rbp, %rsp
+    POP_REGISTERS
+    add $16, %rsp
+    iretq
+1:  mov %rsp, %rdi                      // a stub: it will not be resumed
+    mov %cr2, %rsi
+    mov slot_hypervisor_cr3(%rip), %rax
+    mov %rax, %cr3
+    movabs $cpu_stack_top, %rsp
+    xor %ebp, %ebp
+    cld
+    movabs $stub_fault, %rax
+    call *%rax
+    jmp leave_to_guest
+
+// Interrupts: from a guest always the full path; from the hypervisor only where it waits.
+.align 16
+interrupt:
+    testb $3, 24(%rsp)
+    jz from_ring_0
+    PUSH_REGISTERS
+    jmp enter_hypervisor
+
+// --- on stacks of their own: NMI, #DB, #DF, #MC ---------------------------------------------------------------------
+// From a guest the frame moves to the entry stack and goes on as usual.  From ring 0: an NMI or #DB at any instruction of
+// a stub is survived (rule 9); it can hit on either root, so the hypervisor is not entered and CR3 is not touched.
+.align 16
+exception_on_ist:                       // stack as at `exception`
+    testb $3, 24(%rsp)
+    jz ist_from_ring_0
+    push %rax                           // RSP: RAX vector error RIP CS RFLAGS RSP SS
+    lea slot_entry_stack_top - 56(%rip), %rax
+    push %rcx
+    .set i, 0
+    .rept 7
+    mov 16 + i(%rsp), %rcx
+    mov %rcx, i(%rax)
+    .set i, i + 8
+    .endr
+    pop %rcx
+    xchg %rax, (%rsp)
+    pop %rsp
+    cmpl $1, (%rsp)                     // #DB is the guest's; NMI, #DF and #MC are Paravane's
+    je exception
+    jmp interrupt
+
+ist_from_ring_0:
+    cmpl $1, (%rsp)                     // #DB: drop it; no breakpoint of a guest may watch the slot, so only MOV SS
+    je 1f                               // can delay one into a stub
+    cmpl $2, (%rsp)                     // NMI: remember it for the next entry
+    jne fatal
+    lock incl slot_scratch + 8(%rip)
+    add $16, %rsp
+    iretq
+1:  push %rax
+    xor %eax, %eax
+    mov %rax, %dr6
+    pop %rax
+    add $16, %rsp
+    iretq
+
+fatal:                                  // #DF or #MC in ring 0
+    PUSH_REGISTERS
+    mov %rsp, %rdi
+    mov slot_hypervisor_cr3(%rip), %rax
+    mov %rax, %cr3
+    cld
+    movabs $fatal_trap, %rax
+    call *%rax
+    ud2
+
+// --- vectors -----------------------------------------------------------------------------------------------------
+.macro STUB vector, error, target
+    .align 16
+    .if \error == 0
+    push $0
+    .endif
+    push $\vector
+    jmp \target
+.endm
+
+.align 16
+.global stub_vectors
+stub_vectors:
+.set v, 0
+.rept 256
+    .if v == 1 || v == 2 || v == 18
+        STUB v, 0, exception_on_ist
+    .elseif v == 8
+        STUB v, 1, exception_on_ist
+    .elseif v == 10 || v == 11 || v == 12 || v == 13 || v == 14 || v == 17 || v == 21
+        STUB v, 1, exception
+    .elseif v < 32
+        STUB v, 0, exception
+    .else
+        STUB v, 0, interrupt
+    .endif
+    .set v, v + 1
+.endr

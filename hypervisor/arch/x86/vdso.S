@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// The guest vDSO: runs in ring 1.  Offsets are ABI (paravane/vdso.h).  What Paravane does when an interrupt or a
+// fault hits between the labels below is in vdso.cpp; a change here must be followed there.
+
+.section .vdso, "ax"
+.code64
+
+.org 0x000
+.global vdso_hypercall
+vdso_hypercall:
+    syscall
+.global vdso_hypercall_return
+vdso_hypercall_return:
+    ret
+
+.org 0x040
+.global vdso_return_from_trap
+vdso_return_from_trap:                  // RSP: RIP CS RFLAGS RSP SS
+    testb $3, 8(%rsp)
+    jnz 2f
+    orq $1, 8(%rsp)                     // the shown RPL 0 becomes ring 1 again
+    orq $1, 32(%rsp)
+    testl $0x200, 16(%rsp)
+    jz vdso_kernel_iretq
+    movb $0, vcpu_event_mask(%rip)
+.global vdso_kernel_unmasked, vdso_kernel_iretq
+vdso_kernel_unmasked:
+    cmpb $0, vcpu_event_pending(%rip)
+    jne 1f
+vdso_kernel_iretq:
+    iretq
+1:  int $0x82                           // Paravane finishes the return, then delivers
+
+.global vdso_user_saved, vdso_user_iretq
+2:  push %rax
+vdso_user_saved:                        // RSP: RAX, then the frame
+    mov vcpu_user_gs_base(%rip), %rax
+    testl $0x200, 24(%rsp)
+    jz 3f
+    movb $0, vcpu_event_mask(%rip)
+    cmpb $0, vcpu_event_pending(%rip)
+    jne 4f
+3:  wrgsbase %rax
+    pop %rax
+vdso_user_iretq:
+    iretq
+4:  int $0x82
+.global vdso_return_end
+vdso_return_end:
+
+.org 0x100
+    movb $0, vcpu_event_mask(%rip)
+    cmpb $0, vcpu_event_pending(%rip)
+    jne 1f
+    ret
+1:  int $0x82
+    ret
+
+.org 0x140
+    mov $0x501, %eax                    // PVN_SCHED_BLOCK
+    jmp vdso_hypercall

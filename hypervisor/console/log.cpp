@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+#include "console/log.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "arch/x86/cpu.hpp"
+
+namespace pvn {
+namespace console {
+namespace {
+
+constexpr std::uint16_t com1 = 0x3f8;  // 16550: data, +5 line status (bit 0 received, bit 5 room to send)
+constinit std::array<char, 65536> ring{};
+constinit std::size_t written = 0;
+
+void send(char c)
+{
+    while ((cpu::in8(com1 + 5) & 0x20) == 0) cpu::pause();
+    cpu::out8(com1, static_cast<std::uint8_t>(c));
+}
+
+}  // namespace
+
+void initialise()
+{
+    cpu::out8(com1 + 1, 0);     // no interrupts
+    cpu::out8(com1 + 3, 0x80);  // divisor 1: 115200 baud
+    cpu::out8(com1, 1);
+    cpu::out8(com1 + 1, 0);
+    cpu::out8(com1 + 3, 3);     // 8 bits, no parity, one stop bit
+    cpu::out8(com1 + 2, 0x07);  // FIFOs on and empty
+    cpu::out8(com1 + 4, 0x0b);  // DTR, RTS, OUT2 (lets its interrupt out)
+}
+
+void write(std::string_view text)
+{
+    for (char const c : text) {
+        ring[written++ % ring.size()] = c;
+        if (c == '\n') send('\r');
+        send(c);
+    }
+}
+
+std::size_t read_log(std::size_t offset, std::span<char> to)
+{
+    auto const oldest = written > ring.size() ? written - ring.size() : 0;
+    auto const available = written - oldest;
+    if (offset >= available) return 0;
+    auto const count = std::min(to.size(), available - offset);
+    for (std::size_t i = 0; i < count; ++i) to[i] = ring[(oldest + offset + i) % ring.size()];
+    return count;
+}
+
+bool read_input(char& c)
+{
+    if ((cpu::in8(com1 + 5) & 1) == 0) return false;
+    c = static_cast<char>(cpu::in8(com1));
+    return true;
+}
+
+}  // namespace console
+
+namespace detail {
+
+void put(std::string_view text) { console::write(text); }
+
+void put(Hex v)
+{
+    std::array<char, 16> digits;
+    auto at = digits.size();
+    do {
+        digits[--at] = "0123456789abcdef"[v.value % 16];
+        v.value /= 16;
+    } while (v.value != 0);
+    put("0x");
+    put(std::string_view{digits.data() + at, digits.size() - at});
+}
+
+void put(std::uint64_t v)
+{
+    std::array<char, 20> digits;
+    auto at = digits.size();
+    do {
+        digits[--at] = static_cast<char>('0' + v % 10);
+        v /= 10;
+    } while (v != 0);
+    put(std::string_view{digits.data() + at, digits.size() - at});
+}
+
+void put(std::int64_t v)
+{
+    if (v < 0) put("-");
+    put(v < 0 ? ~static_cast<std::uint64_t>(v) + 1 : static_cast<std::uint64_t>(v));
+}
+
+}  // namespace detail
+}  // namespace pvn

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+#include "hypercall/dispatch.hpp"
+
+#include <algorithm>
+
+#include "arch/x86/per_cpu.hpp"
+#include "guest/access.hpp"
+
+namespace pvn::hypercall {
+namespace {
+
+// In order of the numbers.
+constexpr Call calls[] = {
+    {PVN_MMU_QUEUE, For::all, mmu_queue},
+    {PVN_MMU_UPDATE_VA, For::all, mmu_update_va},
+    {PVN_MMU_SET_ROOT, For::all, mmu_set_root},
+    {PVN_MMU_FLUSH, For::all, mmu_flush},
+    {PVN_MMU_INVALIDATE_PAGE, For::all, mmu_invalidate_page},
+    {PVN_MMU_FLUSH_VCPUS, For::all, mmu_flush_vcpus},
+    {PVN_MEMORY_POPULATE, For::all, memory_populate},
+    {PVN_MEMORY_GIVE_BACK, For::all, memory_give_back},
+    {PVN_MEMORY_QUERY, For::all, memory_query},
+    {PVN_MEMORY_MAP_FOREIGN, For::privileged, memory_map_foreign},
+    {PVN_EVENT_ALLOC, For::all, event_alloc},
+    {PVN_EVENT_BIND_DOMAIN, For::all, event_bind_domain},
+    {PVN_EVENT_BIND_VIRQ, For::all, event_bind_virq},
+    {PVN_EVENT_BIND_IPI, For::all, event_bind_ipi},
+    {PVN_EVENT_BIND_IRQ, For::privileged, event_bind_irq},
+    {PVN_EVENT_CLOSE, For::all, event_close},
+    {PVN_EVENT_SEND, For::all, event_send},
+    {PVN_EVENT_UNMASK, For::all, event_unmask},
+    {PVN_EVENT_STATUS, For::all, event_status},
+    {PVN_EVENT_BIND_VCPU, For::all, event_bind_vcpu},
+    {PVN_SCHED_YIELD, For::all, sched_yield},
+    {PVN_SCHED_BLOCK, For::all, sched_block},
+    {PVN_SCHED_SHUTDOWN, For::all, sched_shutdown},
+    {PVN_SCHED_POLL, For::all, sched_poll},
+    {PVN_VCPU_SET_TIMER, For::all, vcpu_set_timer},
+    {PVN_VCPU_SET_DESCRIPTOR, For::all, vcpu_set_descriptor},
+    {PVN_VCPU_SET_DEBUG, For::all, vcpu_set_debug},
+    {PVN_VCPU_GET_DEBUG, For::all, vcpu_get_debug},
+    {PVN_VCPU_SET_XCR0, For::all, vcpu_set_xcr0},
+    {PVN_VCPU_QUERY, For::all, vcpu_query},
+    {PVN_VCPU_SET_USER_GS, For::all, vcpu_set_user_gs},
+    {PVN_PHYS_MAP_GSI, For::privileged, phys_map_gsi},
+    {PVN_PHYS_UNMAP, For::privileged, phys_unmap},
+    {PVN_PHYS_EOI, For::privileged, phys_eoi},
+    {PVN_PHYS_MAP_MSI, For::privileged, phys_map_msi},
+    {PVN_PHYS_IOAPIC_READ, For::privileged, phys_io_apic_read},
+    {PVN_DOMAIN_CREATE, For::privileged, domain_create},
+    {PVN_DOMAIN_DESTROY, For::privileged, domain_destroy},
+    {PVN_DOMAIN_PAUSE, For::privileged, domain_pause},
+    {PVN_DOMAIN_UNPAUSE, For::privileged, domain_unpause},
+    {PVN_DOMAIN_SET_CONTEXT, For::privileged, domain_set_context},
+    {PVN_DOMAIN_GET_CONTEXT, For::privileged, domain_get_context},
+    {PVN_DOMAIN_POPULATE, For::privileged, domain_populate},
+    {PVN_DOMAIN_INFO, For::privileged, domain_info},
+    {PVN_DOMAIN_SET_LIMIT, For::privileged, domain_set_limit},
+    {PVN_DOMAIN_SET_SCHED, For::privileged, domain_set_sched},
+    {PVN_DOMAIN_MMU_QUEUE, For::privileged, domain_mmu_queue},
+    {PVN_DOMAIN_GET_MFNS, For::privileged, domain_get_mfns},
+    {PVN_DOMAIN_EVENT_ALLOC, For::privileged, domain_event_alloc},
+    {PVN_DOMAIN_AUDIT, For::privileged, domain_audit},
+    {PVN_DOMAIN_GET_TRAPS, For::privileged, domain_get_traps},
+    {PVN_SYSTEM_VERSION, For::all, system_version},
+    {PVN_SYSTEM_CONSOLE_WRITE, For::all, system_console_write},
+    {PVN_SYSTEM_CONSOLE_READ, For::privileged, system_console_read},
+    {PVN_SYSTEM_INFO, For::all, system_info},
+    {PVN_SYSTEM_LOG_READ, For::privileged, system_log_read},
+    {PVN_MULTI, For::all, multi},
+};
+static_assert(std::ranges::is_sorted(calls, {}, &Call::number));
+
+std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
+{
+    auto const* const found = std::ranges::lower_bound(calls, number, {}, [](Call const& c) { return std::uint64_t{c.number}; });
+    if (found == std::end(calls) || found->number != number) return -PVN_E_NOT_IMPLEMENTED;
+    if (found->who == For::privileged && !vcpu.domain->privileged) return -PVN_E_DENIED;
+    auto const outcome = found->handler(vcpu, arguments);
+    return outcome ? *outcome : -static_cast<std::int64_t>(outcome.error());
+}
+
+}  // namespace
+
+void dispatch(Vcpu& vcpu, Registers& r)
+{
+    auto const result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}});
+    // The caller may have lost the CPU or its life, but its registers are where they were: switches happen on the way out.
+    r.rax = static_cast<std::uint64_t>(result);
+}
+
+Outcome multi(Vcpu& vcpu, Arguments const& a)
+{
+    if (a[1] > 64 || a[0] % 8 != 0) return Fail{Error::invalid};
+    GuestOut<pvn_call> const list{vcpu, a[0]};
+    for (std::uint64_t i = 0; i < a[1]; ++i) {
+        auto entry = PVN_TRY(list.read(i));
+        bool const refused = entry.number == PVN_MULTI || entry.number == PVN_SCHED_SHUTDOWN || entry.number == PVN_SCHED_BLOCK ||
+                             entry.number == PVN_SCHED_POLL || entry.number == PVN_VCPU_DOWN;
+        Arguments arguments;
+        std::ranges::copy(entry.argument, arguments.a.begin());
+        entry.result = refused ? -PVN_E_INVALID : call(vcpu, entry.number, arguments);
+        PVN_CHECK(list.write(entry, i));
+    }
+    return 0;
+}
+
+}  // namespace pvn::hypercall

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// From a hypercall's number to the function that does it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "arch/x86/registers.hpp"
+#include "domain/domain.hpp"
+#include "lib/result.hpp"
+
+namespace pvn::hypercall {
+
+struct Arguments {
+    std::array<std::uint64_t, 6> a;
+    std::uint64_t operator[](std::size_t i) const { return a[i]; }
+};
+
+using Outcome = Result<std::int64_t>;
+using Handler = Outcome (*)(Vcpu&, Arguments const&);
+enum class For : std::uint8_t { all, privileged };
+
+struct Call {
+    std::uint32_t number;
+    For who;
+    Handler handler;
+};
+
+void dispatch(Vcpu&, Registers&);
+
+// The calls of each family, one file each.
+Outcome mmu_queue(Vcpu&, Arguments const&);
+Outcome mmu_update_va(Vcpu&, Arguments const&);
+Outcome mmu_set_root(Vcpu&, Arguments const&);
+Outcome mmu_flush(Vcpu&, Arguments const&);
+Outcome mmu_invalidate_page(Vcpu&, Arguments const&);
+Outcome mmu_flush_vcpus(Vcpu&, Arguments const&);
+Outcome memory_populate(Vcpu&, Arguments const&);
+Outcome memory_give_back(Vcpu&, Arguments const&);
+Outcome memory_query(Vcpu&, Arguments const&);
+Outcome memory_map_foreign(Vcpu&, Arguments const&);
+Outcome event_alloc(Vcpu&, Arguments const&);
+Outcome event_bind_domain(Vcpu&, Arguments const&);
+Outcome event_bind_virq(Vcpu&, Arguments const&);
+Outcome event_bind_ipi(Vcpu&, Arguments const&);
+Outcome event_bind_irq(Vcpu&, Arguments const&);
+Outcome event_close(Vcpu&, Arguments const&);
+Outcome event_send(Vcpu&, Arguments const&);
+Outcome event_unmask(Vcpu&, Arguments const&);
+Outcome event_status(Vcpu&, Arguments const&);
+Outcome event_bind_vcpu(Vcpu&, Arguments const&);
+Outcome sched_yield(Vcpu&, Arguments const&);
+Outcome sched_block(Vcpu&, Arguments const&);
+Outcome sched_shutdown(Vcpu&, Arguments const&);
+Outcome sched_poll(Vcpu&, Arguments const&);
+Outcome vcpu_set_timer(Vcpu&, Arguments const&);
+Outcome vcpu_set_descriptor(Vcpu&, Arguments const&);
+Outcome vcpu_set_debug(Vcpu&, Arguments const&);
+Outcome vcpu_get_debug(Vcpu&, Arguments const&);
+Outcome vcpu_set_xcr0(Vcpu&, Arguments const&);
+Outcome vcpu_query(Vcpu&, Arguments const&);
+Outcome vcpu_set_user_gs(Vcpu&, Arguments const&);
+Outcome phys_map_gsi(Vcpu&, Arguments const&);
+Outcome phys_unmap(Vcpu&, Arguments const&);
+Outcome phys_eoi(Vcpu&, Arguments const&);
+Outcome phys_map_msi(Vcpu&, Arguments const&);
+Outcome phys_io_apic_read(Vcpu&, Arguments const&);
+Outcome domain_create(Vcpu&, Arguments const&);
+Outcome domain_destroy(Vcpu&, Arguments const&);
+Outcome domain_pause(Vcpu&, Arguments const&);
+Outcome domain_unpause(Vcpu&, Arguments const&);
+Outcome domain_set_context(Vcpu&, Arguments const&);
+Outcome domain_get_context(Vcpu&, Arguments const&);
+Outcome domain_populate(Vcpu&, Arguments const&);
+Outcome domain_info(Vcpu&, Arguments const&);
+Outcome domain_set_limit(Vcpu&, Arguments const&);
+Outcome domain_set_sched(Vcpu&, Arguments const&);
+Outcome domain_mmu_queue(Vcpu&, Arguments const&);
+Outcome domain_get_mfns(Vcpu&, Arguments const&);
+Outcome domain_event_alloc(Vcpu&, Arguments const&);
+Outcome domain_audit(Vcpu&, Arguments const&);
+Outcome domain_get_traps(Vcpu&, Arguments const&);
+Outcome system_version(Vcpu&, Arguments const&);
+Outcome system_console_write(Vcpu&, Arguments const&);
+Outcome system_console_read(Vcpu&, Arguments const&);
+Outcome system_info(Vcpu&, Arguments const&);
+Outcome system_log_read(Vcpu&, Arguments const&);
+Outcome multi(Vcpu&, Arguments const&);
+
+}  // namespace pvn::hypercall

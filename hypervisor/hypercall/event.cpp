@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// docs/abi/event.md
+#include "dispatcher/notify.hpp"
+#include "guest/access.hpp"
+#include "hypercall/dispatch.hpp"
+#include "interrupts/interrupts.hpp"
+
+namespace pvn::hypercall {
+namespace {
+
+Result<Domain*> find_domain(std::uint64_t id)
+{
+    auto* const domain = id < domain_limit ? domains::find(DomainId{static_cast<std::uint16_t>(id)}) : nullptr;
+    if (domain == nullptr || domain->dying) return Fail{Error::not_found};
+    return domain;
+}
+
+// Arguments wider than the number that they hold name nothing.
+std::uint32_t narrow(std::uint64_t value) { return value <= 0xffffffff ? static_cast<std::uint32_t>(value) : 0xffffffff; }
+Port port(std::uint64_t value) { return Port{narrow(value)}; }
+
+Outcome number(Result<Port> port)
+{
+    if (!port) return Fail{port.error()};
+    return port->raw();
+}
+
+}  // namespace
+
+Outcome event_alloc(Vcpu& vcpu, Arguments const& a)
+{
+    auto const* const remote = PVN_TRY(find_domain(a[0]));
+    return number(vcpu.domain->ports.allocate(remote->id));
+}
+
+Outcome event_bind_domain(Vcpu& vcpu, Arguments const& a)
+{
+    auto* const remote = PVN_TRY(find_domain(a[0]));
+    auto const bound = PVN_TRY(vcpu.domain->ports.bind_domain(remote->ports, port(a[1])));
+    event::raise(*vcpu.domain, bound);  // what the other end sent before is not known any more
+    return bound.raw();
+}
+
+Outcome event_bind_virq(Vcpu& vcpu, Arguments const& a)
+{
+    bool const dom0_only = a[0] == PVN_VIRQ_CONSOLE || a[0] == PVN_VIRQ_DOMAIN;
+    if (dom0_only && !vcpu.domain->privileged) return Fail{Error::denied};
+    return number(vcpu.domain->ports.bind_virq(narrow(a[0]), VcpuId{narrow(a[1])}));
+}
+
+Outcome event_bind_ipi(Vcpu& vcpu, Arguments const& a) { return number(vcpu.domain->ports.bind_ipi(VcpuId{narrow(a[0])})); }
+
+Outcome event_bind_irq(Vcpu& vcpu, Arguments const& a)
+{
+    auto& domain = *vcpu.domain;
+    auto const bound = PVN_TRY(domain.ports.bind_irq(narrow(a[0])));
+    if (auto const hardware = interrupts::bind(narrow(a[0]), domain, bound); !hardware) {
+        PVN_CHECK(domain.ports.close(bound, domain.ports, event::pages_of(domain)));
+        return Fail{hardware.error()};
+    }
+    return bound.raw();
+}
+
+Outcome event_close(Vcpu& vcpu, Arguments const& a)
+{
+    PVN_CHECK(event::close(*vcpu.domain, port(a[0])));
+    return 0;
+}
+
+Outcome event_send(Vcpu& vcpu, Arguments const& a)
+{
+    auto& domain = *vcpu.domain;
+    auto* const remote = domains::find(PVN_TRY(domain.ports.destination(port(a[0]))));
+    if (remote == nullptr) return Fail{Error::not_found};
+    auto const raised = PVN_TRY(domain.ports.send(port(a[0]), remote->ports, event::pages_of(*remote)));
+    event::carry_out(*remote, raised);
+    return 0;
+}
+
+Outcome event_unmask(Vcpu& vcpu, Arguments const& a)
+{
+    auto& domain = *vcpu.domain;
+    event::carry_out(domain, PVN_TRY(domain.ports.unmask(port(a[0]), event::pages_of(domain))));
+    return 0;
+}
+
+Outcome event_status(Vcpu& vcpu, Arguments const& a)
+{
+    GuestOut<pvn_event_status> const argument{vcpu, a[0]};
+    auto const request = PVN_TRY(argument.read());
+    PVN_CHECK(argument.write(PVN_TRY(vcpu.domain->ports.status(Port{request.port}, event::pages_of(*vcpu.domain)))));
+    return 0;
+}
+
+Outcome event_bind_vcpu(Vcpu& vcpu, Arguments const& a)
+{
+    PVN_CHECK(vcpu.domain->ports.bind_vcpu(port(a[0]), VcpuId{narrow(a[1])}));
+    return 0;
+}
+
+}  // namespace pvn::hypercall

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// docs/abi/system.md
+#include <algorithm>
+#include <array>
+
+#include "console/log.hpp"
+#include "dispatcher/schedule.hpp"
+#include "guest/access.hpp"
+#include "hypercall/dispatch.hpp"
+#include "machine.hpp"
+#include "time/clock.hpp"
+
+namespace pvn::hypercall {
+namespace {
+
+constexpr std::uint64_t most_bytes = 4096;
+// What an unprivileged domain may write: a burst, and then so much each second.
+constexpr std::uint64_t console_burst = 65536, console_rate = 16384;
+
+std::uint64_t credit(Domain& domain)
+{
+    auto const now = clock::now();
+    if (domain.console_refill == 0) {
+        domain.console_credit = console_burst;
+    } else {
+        constexpr std::uint64_t second = 1000000000;
+        auto const earned = std::min(now - domain.console_refill, 10 * second) * console_rate / second;
+        if (earned == 0) return domain.console_credit;
+        domain.console_credit = std::min(console_burst, domain.console_credit + earned);
+    }
+    domain.console_refill = now;
+    return domain.console_credit;
+}
+
+// A domU's lines say whose they are, and cannot be mistaken for the hypervisor's.
+void write_marked(Domain& domain, std::string_view text)
+{
+    for (char const c : text) {
+        if (domain.console_line_start) {
+            detail::put("(d");
+            detail::put(std::uint64_t{domain.id.raw()});
+            detail::put(") ");
+            domain.console_line_start = false;
+        }
+        bool const printable = (c >= ' ' && c <= '~') || c == '\n' || c == '\t';
+        char const shown = printable ? c : '?';
+        if (c != '\r') console::write({&shown, 1});
+        if (c == '\n') domain.console_line_start = true;
+    }
+}
+
+}  // namespace
+
+Outcome system_version(Vcpu&, Arguments const&) { return PVN_ABI_VERSION; }
+
+Outcome system_console_write(Vcpu& vcpu, Arguments const& a)
+{
+    if (a[1] > most_bytes) return Fail{Error::invalid};
+    auto& domain = *vcpu.domain;
+    auto const allowed = domain.privileged ? a[1] : std::min(a[1], credit(domain));
+    std::array<char, 256> piece;
+    for (std::uint64_t done = 0; done < allowed;) {
+        auto const bytes = std::min<std::uint64_t>(piece.size(), allowed - done);
+        PVN_CHECK(guest::copy(vcpu, a[0] + done, piece.data(), bytes, guest::Access::read));
+        std::string_view const text{piece.data(), bytes};
+        if (domain.privileged)
+            console::write(text);
+        else
+            write_marked(domain, text);
+        done += bytes;
+    }
+    if (!domain.privileged) domain.console_credit -= allowed;
+    return static_cast<std::int64_t>(allowed);
+}
+
+Outcome system_console_read(Vcpu& vcpu, Arguments const& a)
+{
+    std::int64_t done = 0;
+    for (char c = 0; static_cast<std::uint64_t>(done) < std::min(a[1], most_bytes); ++done) {
+        PVN_CHECK(guest::copy(vcpu, a[0] + static_cast<std::uint64_t>(done), &c, 1, guest::Access::write));
+        if (!console::read_input(c)) break;
+        PVN_CHECK(guest::copy(vcpu, a[0] + static_cast<std::uint64_t>(done), &c, 1, guest::Access::write));
+    }
+    return done;
+}
+
+Outcome system_info(Vcpu& vcpu, Arguments const& a)
+{
+    pvn_system_info info{};
+    info.cpus = 1;
+    info.domains = static_cast<std::uint32_t>(domains::count());
+    info.frames = machine.ram_frames;
+    info.free_frames = vcpu.domain->privileged ? machine.allocator.free_count() : 0;
+    info.tsc_khz = clock::tsc_khz();
+    info.uptime = clock::now();
+    auto const copy_text = [](auto& to, std::string_view from) { std::ranges::copy(from.substr(0, sizeof to - 1), to); };
+    copy_text(info.scheduler, schedule::policy_name());
+    copy_text(info.version, "Paravane 0.1");
+    PVN_CHECK((GuestOut<pvn_system_info>{vcpu, a[0]}.write(info)));
+    return 0;
+}
+
+Outcome system_log_read(Vcpu& vcpu, Arguments const& a)
+{
+    std::array<char, 256> piece;
+    std::uint64_t done = 0;
+    while (done < std::min(a[1], most_bytes)) {
+        auto const room = std::min<std::uint64_t>(piece.size(), std::min(a[1], most_bytes) - done);
+        auto const bytes = console::read_log(a[2] + done, {piece.data(), room});
+        if (bytes == 0) break;
+        PVN_CHECK(guest::copy(vcpu, a[0] + done, piece.data(), bytes, guest::Access::write));
+        done += bytes;
+    }
+    return static_cast<std::int64_t>(done);
+}
+
+}  // namespace pvn::hypercall

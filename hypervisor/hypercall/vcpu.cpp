@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// docs/abi/vcpu.md
+#include "arch/x86/cpu.hpp"
+#include "arch/x86/cpu_setup.hpp"
+#include "arch/x86/debug_registers.hpp"
+#include "dispatcher/schedule.hpp"
+#include "hypercall/dispatch.hpp"
+
+namespace pvn::hypercall {
+
+Outcome vcpu_set_timer(Vcpu& vcpu, Arguments const& a)
+{
+    schedule::set_timer(vcpu, a[0]);
+    return 0;
+}
+
+// [sdm/3] 3.4.5: bit 47 present, 46:45 DPL, 44 code or data, 43 code, 42 conforming, 40 accessed.
+Outcome vcpu_set_descriptor(Vcpu& vcpu, Arguments const& a)
+{
+    if (a[0] < PVN_GDT_FIRST_OWN || a[0] > PVN_GDT_LAST_OWN) return Fail{Error::invalid};
+    auto descriptor = a[1];
+    constexpr std::uint64_t present = 1ull << 47, dpl = 3ull << 45, code_or_data = 1ull << 44, code = 1ull << 43, accessed = 1ull << 40;
+    if ((descriptor & present) != 0) {
+        // Only data that ring 3 may use: no gates, no system segments, no code that could be entered at another ring.
+        if ((descriptor & code_or_data) == 0 || (descriptor & code) != 0 || (descriptor & dpl) != dpl) return Fail{Error::invalid};
+        descriptor |= accessed;  // the CPU would set it, in a read-only table
+    } else {
+        descriptor = 0;
+    }
+    vcpu.descriptor[a[0] - PVN_GDT_FIRST_OWN] = descriptor;
+    cpu::set_descriptor(static_cast<unsigned>(a[0]), descriptor);
+    return 0;
+}
+
+Outcome vcpu_set_debug(Vcpu& vcpu, Arguments const& a)
+{
+    PVN_CHECK(debug_registers::write(vcpu, a[0], a[1]));
+    return 0;
+}
+
+Outcome vcpu_get_debug(Vcpu& vcpu, Arguments const& a)
+{
+    return static_cast<std::int64_t>(PVN_TRY(debug_registers::read(vcpu, a[0])));
+}
+
+Outcome vcpu_set_xcr0(Vcpu&, Arguments const& a)
+{
+    // One value for all: what the CPU has of x87, SSE, AVX and AVX-512.
+    return a[0] == cpu::allowed_xcr0() ? Outcome{0} : Fail{Error::invalid};
+}
+
+Outcome vcpu_query(Vcpu& vcpu, Arguments const& a)
+{
+    if (a[0] != vcpu.id.raw()) return Fail{Error::not_found};
+    return vcpu.run_state;
+}
+
+Outcome vcpu_set_user_gs(Vcpu& vcpu, Arguments const& a)
+{
+    auto const selector = a[0];
+    if (selector > 0xffff) return Fail{Error::invalid};
+    auto const index = selector / 8;
+    bool const null = selector < 4;
+    bool const own = index >= PVN_GDT_FIRST_OWN && index <= PVN_GDT_LAST_OWN;
+    bool const user_data = (selector & ~3u) == (PVN_USER_SS & ~3u);
+    if (!null && ((selector & 4) != 0 || (!own && !user_data))) return Fail{Error::invalid};
+    std::uint64_t base = 0;
+    if (own) {
+        auto const descriptor = vcpu.descriptor[index - PVN_GDT_FIRST_OWN];
+        if (descriptor == 0) return Fail{Error::invalid};
+        base = (descriptor >> 16 & 0xffffff) | (descriptor >> 32 & 0xff000000);
+    }
+    // Loading a selector replaces the base, which is the kernel's now.
+    auto const kernel_base = cpu::read_gs_base();
+    asm volatile("mov %w0, %%gs" : : "r"(selector));
+    cpu::write_gs_base(kernel_base);
+    __atomic_store_n(&vcpu.page->user_gs_base, base, __ATOMIC_RELAXED);
+    return 0;
+}
+
+}  // namespace pvn::hypercall

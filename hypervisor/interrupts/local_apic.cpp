@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+#include "interrupts/local_apic.hpp"
+
+#include "arch/x86/cpu.hpp"
+#include "arch/x86/memory_map.hpp"
+#include "arch/x86/paging.hpp"
+#include "arch/x86/per_cpu.hpp"
+#include "console/log.hpp"
+#include "machine.hpp"
+
+namespace pvn::local_apic {
+namespace {
+
+constexpr std::uint64_t window = cpu_window + 0x20000;
+enum Register : std::uint32_t { id_register = 0x20, eoi = 0xb0, spurious = 0xf0, lvt_timer = 0x320, lvt_lint0 = 0x350, lvt_lint1 = 0x360,
+                                lvt_error = 0x370, initial_count = 0x380, current_count = 0x390, divide = 0x3e0 };
+constexpr std::uint32_t masked = 1 << 16;
+
+std::uint32_t volatile& at(Register r) { return *reinterpret_cast<std::uint32_t volatile*>(window + r); }
+
+}  // namespace
+
+void initialise()
+{
+    auto const base = cpu::read_msr(cpu::msr::apic_base);
+    constexpr std::uint64_t x2apic = 1 << 10, enable = 1 << 11;
+    if (base & x2apic) panic("the firmware left the local APIC in x2APIC mode, which Paravane does not use");
+    cpu::write_msr(cpu::msr::apic_base, base | enable);
+    paging::map(this_cpu().hypervisor_root, window, (base & paging::frame_mask) | paging::read_write | 0x18, allocate_own_frame);
+    at(spurious) = 0x100 | vector::spurious;
+    at(lvt_lint0) = masked;
+    at(lvt_lint1) = 0x400;  // NMI
+    at(lvt_error) = masked;
+    at(divide) = 0xb;       // by 1
+    at(lvt_timer) = vector::timer;
+}
+
+void end_of_interrupt() { at(eoi) = 0; }
+void start_timer(std::uint32_t count) { at(initial_count) = count; }
+std::uint32_t timer_count() { return at(current_count); }
+std::uint32_t id() { return at(id_register) >> 24; }
+
+}  // namespace pvn::local_apic

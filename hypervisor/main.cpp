@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+// From the boot loader to the first guest.  docs/boot.md
+#include <algorithm>
+#include <functional>
+#include <new>
+#include <cstring>
+
+#include "arch/x86/cpu.hpp"
+#include "arch/x86/cpu_setup.hpp"
+#include "arch/x86/memory_map.hpp"
+#include "arch/x86/paging.hpp"
+#include "arch/x86/per_cpu.hpp"
+#include "console/log.hpp"
+#include "dispatcher/schedule.hpp"
+#include "domain/builder.hpp"
+#include "domain/domain.hpp"
+#include "interrupts/interrupts.hpp"
+#include "interrupts/local_apic.hpp"
+#include "machine.hpp"
+#include "time/clock.hpp"
+
+extern "C" char image_physical_start[], image_physical_end[];
+
+namespace pvn {
+
+constinit Machine machine{};
+
+namespace {
+
+constexpr std::uint64_t early_limit = 1 << 30;  // the boot tables map no more
+
+// What the frame table needs of the machine.
+class FrameMemory final : public frames::Memory {
+public:
+    std::uint64_t* table(MachineFrame frame) override { return frame_pointer<std::uint64_t>(frame); }
+    // One CPU, which flushed when it entered the hypervisor: loading CR3 leaves nothing, without PGE and PCID.
+    void flush_stale_writable(MachineFrame) override {}
+    void write_back(MachineFrame) override { asm volatile("wbinvd" : : : "memory"); }
+    void root_entry_changed(MachineFrame l4, unsigned index, std::uint64_t value) override
+    {
+        auto& self = this_cpu();
+        if (self.current != nullptr && self.current->root == l4) self.guest_root[index] = value;
+    }
+    bool may_map_foreign(DomainId mapper, MachineFrame) override
+    {
+        auto const* const domain = domains::find(mapper);
+        return domain != nullptr && domain->privileged;
+    }
+    void frame_freed(MachineFrame frame) override { domains::frame_freed(frame); }
+};
+
+constinit FrameMemory frame_memory{};
+alignas(frames::FrameTable) constinit std::byte frame_table_place[sizeof(frames::FrameTable)]{};
+
+std::span<std::byte const> early_physical(std::uint64_t address, std::uint64_t size)
+{
+    if (address > early_limit || size > early_limit - address) return {};
+    return {reinterpret_cast<std::byte const*>(image_base + address), size};
+}
+
+std::span<std::byte const> module_bytes(boot::Module const& module)
+{
+    return {static_cast<std::byte const*>(physical_pointer(module.base)), module.size};
+}
+
+// The largest range of RAM that the boot tables reach: the top of it becomes the hypervisor's.
+boot::MemoryRange boot_range()
+{
+    boot::MemoryRange best{};
+    auto const image_end = reinterpret_cast<std::uint64_t>(image_physical_end);
+    for (auto const& range : machine.boot.memory()) {
+        if (range.type != boot::MemoryType::ram || range.base >= early_limit) continue;
+        auto const bottom = std::max(range.base, image_end);
+        auto const top = std::min(range.base + range.length, early_limit);
+        if (top > bottom && top - bottom > best.length) best = {bottom, top - bottom, range.type};
+    }
+    return best;
+}
+
+// Modules move to the top of that range, out of the way of a dom0 that is loaded at fixed addresses.  They may overlap their new
+// places, so the highest goes first.
+void move_modules(BootAllocator& allocator)
+{
+    auto const modules = std::span{machine.boot.modules}.first(machine.boot.module_count);
+    std::array<boot::Module*, 8> order{};
+    for (std::size_t i = 0; i < modules.size(); ++i) order[i] = &modules[i];
+    std::ranges::sort(std::span{order}.first(modules.size()), std::ranges::greater{}, [](auto const* m) { return m->base; });
+    for (std::size_t i = 0; i < modules.size(); ++i) {
+        auto& module = *order[i];
+        auto const to = allocator.allocate(module.size);
+        std::memmove(reinterpret_cast<void*>(image_base + to), reinterpret_cast<void const*>(image_base + module.base), module.size);
+        module.base = to;
+    }
+}
+
+void scrub(MachineFrame frame)
+{
+    auto* const words = frame_pointer<std::uint64_t>(frame);
+    for (unsigned i = 0; i < 512; i += 8) {
+        words[i] = words[i + 1] = words[i + 2] = words[i + 3] = 0;
+        words[i + 4] = words[i + 5] = words[i + 6] = words[i + 7] = 0;
+    }
+}
+
+std::uint64_t find_rsdp()
+{
+    // [acpi] 5.2.5.1: on a 16-byte boundary in 0xe0000..0xfffff, or in the first KiB of the EBDA.
+    auto const* const ebda = static_cast<std::uint16_t const*>(physical_pointer(0x40e));
+    struct { std::uint64_t from, to; } const places[] = {{0xe0000, 0x100000}, {std::uint64_t{*ebda} << 4, (std::uint64_t{*ebda} << 4) + 1024}};
+    for (auto const& place : places)
+        for (auto at = place.from; at + 16 <= place.to; at += 16)
+            if (std::memcmp(physical_pointer(at), "RSD PTR ", 8) == 0) return at;
+    return 0;
+}
+
+void initialise_memory(BootAllocator& allocator, boot::MemoryRange const& own)
+{
+    std::uint64_t end = 0;
+    for (auto const& range : machine.boot.memory())
+        if (range.type == boot::MemoryType::ram) {
+            end = std::max(end, range.base + range.length);
+            machine.ram_frames += range.length / page_size;
+        }
+    machine.frame_count = end / page_size;
+    auto const cleared = [&](std::uint64_t bytes) {
+        auto* const memory = physical_pointer(allocator.allocate(bytes));
+        std::memset(memory, 0, (bytes + page_size - 1) & ~(page_size - 1));
+        return memory;
+    };
+    auto const count = machine.frame_count;
+    machine.m2p = {static_cast<std::uint64_t*>(cleared(count * 8)), count};
+    std::ranges::fill(machine.m2p, PVN_NO_FRAME);
+    machine.m2p_l2 = allocator.allocate(page_size);
+    auto* const l2 = static_cast<std::uint64_t*>(physical_pointer(machine.m2p_l2));
+    std::memset(l2, 0, page_size);
+    auto const m2p_physical = frame_of(machine.m2p.data()).raw() * page_size;
+    for (std::uint64_t page = 0; page * 512 < count; ++page) {
+        auto& entry = l2[page / 512];
+        if (entry == 0) entry = frame_of(cleared(page_size)).raw() * page_size | paging::table;
+        static_cast<std::uint64_t*>(physical_pointer(entry & paging::frame_mask))[page % 512] = (m2p_physical + page * page_size) | paging::read_only;
+    }
+    auto* const bits = static_cast<std::uint64_t*>(cleared(count / 8 + 8));
+    auto* const entries = static_cast<frames::Frame*>(cleared(count * sizeof(frames::Frame)));
+    auto const physical_bits = cpu::cpuid(0x80000008).a & 0xff;
+    machine.frames = new (frame_table_place) frames::FrameTable{{entries, count}, frame_memory, physical_bits};
+    machine.allocator.initialise({bits, count / 64 + 1}, scrub);
+
+    // RAM is free, but for what lies below 1 MiB of the firmware's, the image, and what the boot allocator gave.
+    for (auto const& range : machine.boot.memory())
+        if (range.type == boot::MemoryType::ram)
+            machine.allocator.add(MachineFrame{(range.base + page_size - 1) / page_size},
+                                  (range.base + range.length) / page_size - (range.base + page_size - 1) / page_size);
+    auto const keep = [&](std::uint64_t from, std::uint64_t to) {
+        for (auto at = from / page_size; at < (to + page_size - 1) / page_size && at < count; ++at) {
+            machine.allocator.take(MachineFrame{at}, FrameAllocator::Contents::keep);
+            if (machine.frames->owner(MachineFrame{at}) == frames::no_owner) machine.frames->assign(MachineFrame{at}, frames::hypervisor_owner);
+        }
+    };
+    keep(reinterpret_cast<std::uint64_t>(image_physical_start), reinterpret_cast<std::uint64_t>(image_physical_end));
+    keep(allocator.top(), own.base + own.length);
+    for (std::uint64_t at = 0; at < count; ++at)
+        if (!machine.allocator.is_free(MachineFrame{at}) && machine.frames->owner(MachineFrame{at}) == frames::no_owner)
+            machine.frames->mark_device(MachineFrame{at});
+}
+
+void release_modules()
+{
+    for (auto const& module : std::span{machine.boot.modules}.first(machine.boot.module_count))
+        for (auto at = module.base / page_size; at < (module.base + module.size + page_size - 1) / page_size; ++at)
+            if (machine.frames->release(MachineFrame{at}, frames::hypervisor_owner)) machine.allocator.free(MachineFrame{at});
+}
+
+// The loader's line begins with the file's name.
+std::string_view without_name(std::string_view line)
+{
+    auto const space = line.find(' ');
+    return space == line.npos ? std::string_view{} : line.substr(space + 1);
+}
+
+void build_domains()
+{
+    auto const modules = std::span{machine.boot.modules}.first(machine.boot.module_count);
+    if (modules.empty()) panic("no module: give a kernel ported to Paravane as the first one (QEMU: -initrd \"vmlinux options,initramfs\")");
+    for (std::size_t i = 0; i < modules.size(); ++i) {
+        auto const line = without_name(modules[i].text());
+        if (boot::flag(line, "domain")) {
+            builder::build({module_bytes(modules[i]), {}, line, false, boot::size_option(line, "memory", 32 << 20)});
+        } else {
+            bool const initrd = i + 1 < modules.size() && !boot::flag(without_name(modules[i + 1].text()), "domain");
+            auto const memory = boot::size_option(machine.boot.text(), "dom0_mem", machine.ram_frames / 2 * page_size);
+            builder::build({module_bytes(modules[i]), initrd ? module_bytes(modules[i + 1]) : std::span<std::byte const>{}, line, true, memory});
+            i += initrd ? 1 : 0;
+        }
+    }
+    release_modules();
+}
+
+[[noreturn]] void continue_on_cpu_stack()
+{
+    interrupts::initialise();
+    clock::initialise();
+    build_domains();
+    log("{} of {} MiB free; scheduler {}", machine.allocator.free_count() / 256, machine.ram_frames / 256, schedule::policy_name());
+    schedule::run();
+}
+
+}  // namespace
+
+std::uint64_t allocate_own_frame()
+{
+    auto const frame = machine.allocator.allocate();
+    if (!frame) return 0;
+    machine.frames->assign(*frame, frames::hypervisor_owner);
+    return frame->raw() * page_size;
+}
+
+void free_own_frame(std::uint64_t physical)
+{
+    MachineFrame const frame{physical / page_size};
+    if (!machine.frames->release(frame, frames::hypervisor_owner)) panic("a frame of the hypervisor is still in use");
+    machine.allocator.free(frame);
+}
+
+void power_off()
+{
+    log("power off");
+    // QEMU's debug exit device if the machine has one (its status becomes 2 * value + 1), else a reset.
+    if (boot::flag(machine.boot.text(), "debug_exit")) cpu::out8(0xf4, 0x10);
+    restart();
+}
+
+void restart()
+{
+    cpu::out8(0xcf9, 0x06);  // reset control register of the chip set
+    cpu::out8(0x64, 0xfe);   // keyboard controller
+    cpu::stop();
+}
+
+void panic(std::string_view why)
+{
+    log("panic: {}", why);
+    if (boot::flag(machine.boot.text(), "debug_exit")) cpu::out8(0xf4, 0x11);
+    cpu::stop();
+}
+
+extern "C" [[noreturn]] void hypervisor_main(std::uint32_t magic, std::uint32_t information)
+{
+    console::initialise();
+    log("Paravane 0.1, ABI version {}", std::uint64_t{PVN_ABI_VERSION});
+    cpu::check_features();
+    if (!boot::read(magic, information, early_physical, machine.boot)) panic("the boot loader gave no memory map");
+
+    auto const own = boot_range();
+    BootAllocator allocator{own.base, own.base + own.length};
+    move_modules(allocator);
+    paging::initialise(allocator, machine.boot.memory());
+    if (machine.boot.rsdp == 0) machine.boot.rsdp = find_rsdp();
+    initialise_memory(allocator, own);
+    cpu::initialise_this(0);
+    local_apic::initialise();
+    asm volatile("mov %0, %%rsp; xor %%ebp, %%ebp; jmp *%1" : : "r"(cpu_stack_top), "r"(&continue_on_cpu_stack));
+    __builtin_unreachable();
+}
+
+}  // namespace pvn

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: MIT
+#include "sched/bvt.hpp"
+
+#include <algorithm>
+
+namespace pvn::sched {
+
+// --- The books of one entity ---------------------------------------------------------------------------------
+
+// Charges whole units and carries the rest; what a division leaves over is carried too, so nothing drifts.
+void Bvt::charge(BvtAccount& account, Parameters const& parameters, Nanoseconds ran) const
+{
+    Nanoseconds const owed = saturating_add(account.uncharged, ran);
+    Nanoseconds const charged = owed - owed % charging_unit_;
+    account.uncharged = owed - charged;
+    // Divided in two steps, so that the sum with the remainder cannot overflow.
+    std::uint64_t const rest = charged % parameters.weight + account.remainder;
+    account.actual += charged / parameters.weight + rest / parameters.weight;
+    account.remainder = rest % parameters.weight;
+}
+
+// The entity ran for `ran` ns that ended at `until`.  The limit bites at the very ns, however late we hear of it.
+void Bvt::spend_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds ran, Nanoseconds until)
+{
+    if (!account.warped || parameters.warp_limit == 0)
+        return;
+    Nanoseconds const left = parameters.warp_limit - account.warp_used;
+    if (ran < left) {
+        account.warp_used += ran;
+        return;
+    }
+    account.warp_used = parameters.warp_limit;
+    account.warped = false;
+    account.warp_stopped = until - (ran - left);
+}
+
+// Warps an entity that may warp: one whose limit was reached at least U ago.
+void Bvt::refresh_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds now)
+{
+    if (parameters.warping == Warp::disabled || account.warped)
+        return;
+    bool const exhausted = parameters.warp_limit != 0 && account.warp_used >= parameters.warp_limit;
+    if (exhausted) {
+        if (now - account.warp_stopped < parameters.unwarp)
+            return;
+        account.warp_used = 0;
+    }
+    account.warped = true;
+}
+
+VirtualTime Bvt::effective(BvtAccount const& account, Parameters const& parameters)
+{
+    return account.actual - (account.warped ? parameters.warp / default_weight : 0);
+}
+
+// The books as they would be if the time up to `now` had been accounted.
+BvtAccount Bvt::account_at(Entity const& entity, Nanoseconds now) const
+{
+    BvtAccount account = entity.account_;
+    if (&entity == running_) {
+        Nanoseconds const ran = now - accounted_until_;
+        charge(account, entity.parameters_, ran);
+        spend_warp(account, entity.parameters_, ran, now);
+    }
+    refresh_warp(account, entity.parameters_, now);
+    return account;
+}
+
+// --- The choice ----------------------------------------------------------------------------------------------
+
+bool Bvt::passed_over(Entity const& entity, Nanoseconds now) const
+{
+    return entity.yielded_ && after(entity.yielded_until_, now) > 0;
+}
+
+// By how much real time of its own the runner is past a rival.
+Nanoseconds Bvt::lead_over(Entity const& runner, VirtualTime rival, Nanoseconds now) const
+{
+    BvtAccount const account = account_at(runner, now);
+    std::int64_t const ahead = after(effective(account, runner.parameters_), rival);
+    return ahead <= 0 ? 0 : saturating_multiply(static_cast<std::uint64_t>(ahead), runner.parameters_.weight);
+}
+
+Bvt::Choice Bvt::choose(Nanoseconds now) const
+{
+    // The best of those that wait, and the best of those among them that have not yielded.
+    Entity* willing = nullptr;
+    Entity* any = nullptr;
+    VirtualTime willing_time = 0;
+    VirtualTime any_time = 0;
+    Nanoseconds change = no_deadline;
+    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+        if (entity == running_)
+            continue;
+        BvtAccount const account = account_at(*entity, now);
+        VirtualTime const time = effective(account, entity->parameters_);
+        if (any == nullptr || after(any_time, time) > 0) {
+            any = entity;
+            any_time = time;
+        }
+        if (passed_over(*entity, now)) {
+            change = std::min(change, entity->yielded_until_);
+        } else if (willing == nullptr || after(willing_time, time) > 0) {
+            willing = entity;
+            willing_time = time;
+        }
+        if (entity->parameters_.warping == Warp::enabled && !account.warped)
+            change = std::min(change, saturating_add(account.warp_stopped, entity->parameters_.unwarp));
+    }
+
+    Entity* const best = willing != nullptr ? willing : any;
+    if (running_ == nullptr)
+        return {best, nullptr, change};
+    if (best == nullptr)
+        return {running_, nullptr, change};
+    if (passed_over(*running_, now))
+        return {best, nullptr, change};
+    if (willing == nullptr)
+        return {running_, nullptr, change};
+    Nanoseconds const lead = lead_over(*running_, willing_time, now);
+    bool const over = lead != 0 && lead >= allowance_;
+    return over ? Choice{willing, running_, change} : Choice{running_, willing, change};
+}
+
+// How long from now until the runner passes a rival by the allowance.  At that ns must_switch() says so.
+Nanoseconds Bvt::slice(Entity const& runner, VirtualTime rival) const
+{
+    BvtAccount const& account = runner.account_;
+    std::uint64_t const weight = runner.parameters_.weight;
+    // Least lead, in whole units of virtual time, that uses the allowance up.
+    std::uint64_t const lead = std::max<std::uint64_t>(1, allowance_ / weight + (allowance_ % weight != 0 ? 1 : 0));
+    std::int64_t const distance = after(rival + lead, effective(account, runner.parameters_));
+    if (distance <= 0)
+        return charging_unit_ - account.uncharged;
+    std::uint64_t const need = saturating_multiply(static_cast<std::uint64_t>(distance), weight);
+    if (need == UINT64_MAX)
+        return need;
+    std::uint64_t const charge = need - account.remainder;  // remainder < weight <= need
+    std::uint64_t const units = charge / charging_unit_ + (charge % charging_unit_ != 0 ? 1 : 0);
+    std::uint64_t const total = saturating_multiply(units, charging_unit_);
+    return total == UINT64_MAX ? total : total - account.uncharged;  // uncharged < charging_unit_ <= total
+}
+
+bool Bvt::must_switch(Nanoseconds now) const
+{
+    return choose(now).next != running_;
+}
+
+Decision Bvt::pick_next(Nanoseconds now)
+{
+    Entity* const chosen = choose(now).next;
+    if (chosen == nullptr)
+        return {};
+    if (chosen != running_ && passed_over(*chosen, now)) {
+        // Everybody has yielded: all have let another go first, and start anew.
+        for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next())
+            if (entity != running_)
+                entity->yielded_ = false;
+    }
+    running_ = chosen;
+    accounted_until_ = now;
+    running_->yielded_ = false;
+    queue_.remove(*running_);
+    queue_.append(*running_);
+    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next())
+        refresh_warp(entity->account_, entity->parameters_, now);
+
+    // Now from the point of view of the one that runs.
+    Choice const choice = choose(now);
+    Nanoseconds until = choice.change;
+    Entity const* const rival = choice.next == running_ ? choice.rival : choice.next;
+    if (rival != nullptr)
+        until = std::min(until, saturating_add(now, slice(*running_, effective(rival->account_, rival->parameters_))));
+    BvtAccount const& account = running_->account_;
+    Parameters const& parameters = running_->parameters_;
+    if (account.warped && parameters.warp_limit != 0)
+        until = std::min(until, saturating_add(now, parameters.warp_limit - account.warp_used));
+    else if (!account.warped && parameters.warping == Warp::enabled)
+        until = std::min(until, saturating_add(account.warp_stopped, parameters.unwarp));
+    return {running_, until};
+}
+
+// --- Events --------------------------------------------------------------------------------------------------
+
+// The scheduler's virtual time, as it would be if the time up to `now` had been accounted: who wakes beside one that has run
+// alone for long must not start where that one was when it was last accounted.
+VirtualTime Bvt::virtual_time_at(Nanoseconds now) const
+{
+    bool found = false;
+    VirtualTime least = virtual_time_;
+    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+        VirtualTime const time = account_at(*entity, now).actual;
+        if (!found || after(least, time) > 0)
+            least = time;
+        found = true;
+    }
+    return after(least, virtual_time_) > 0 ? least : virtual_time_;
+}
+
+void Bvt::follow_virtual_time()
+{
+    virtual_time_ = virtual_time_at(accounted_until_);
+}
+
+void Bvt::add(Entity& entity, Nanoseconds now)
+{
+    if (entity.state_ != Entity::State::detached)
+        return;
+    entity.account_.actual += virtual_time_at(now);
+    entity.yielded_ = false;
+    entity.state_ = Entity::State::blocked;
+}
+
+void Bvt::remove(Entity& entity, Nanoseconds now)
+{
+    if (entity.state_ == Entity::State::detached)
+        return;
+    block(entity, now);
+    std::int64_t const lead = after(entity.account_.actual, virtual_time_at(now));
+    entity.account_.actual = lead > 0 ? static_cast<VirtualTime>(lead) : 0;
+    entity.state_ = Entity::State::detached;
+}
+
+void Bvt::wake(Entity& entity, Nanoseconds now)
+{
+    if (entity.state_ != Entity::State::blocked)
+        return;
+    BvtAccount& account = entity.account_;
+    VirtualTime const start = virtual_time_at(now);
+    if (after(start, account.actual) > 0) {
+        account.actual = start;  // sleep earns nothing ...
+        account.remainder = 0;
+    }
+    // ... but one that slept as long as the unwarp requirement has its warp time back.
+    if (account.warped && now - account.warp_stopped >= entity.parameters_.unwarp)
+        account.warp_used = 0;
+    refresh_warp(account, entity.parameters_, now);
+    entity.state_ = Entity::State::runnable;
+    queue_.append(entity);
+}
+
+void Bvt::block(Entity& entity, Nanoseconds now)
+{
+    if (entity.state_ != Entity::State::runnable)
+        return;
+    if (&entity == running_)
+        running_ = nullptr;
+    if (entity.account_.warped)
+        entity.account_.warp_stopped = now;
+    entity.yielded_ = false;
+    queue_.remove(entity);
+    entity.state_ = Entity::State::blocked;
+    follow_virtual_time();
+}
+
+void Bvt::yield(Entity& entity, Nanoseconds now)
+{
+    if (entity.state_ != Entity::State::runnable)
+        return;
+    // Passed over until another has had a fair run, not only for an instant: it may still have the least E by far.
+    entity.yielded_ = true;
+    entity.yielded_until_ = saturating_add(now, std::max(allowance_, charging_unit_));
+}
+
+void Bvt::account(Entity& entity, Nanoseconds ran)
+{
+    if (entity.state_ == Entity::State::detached)
+        return;
+    charge(entity.account_, entity.parameters_, ran);
+    if (&entity == running_) {
+        accounted_until_ += ran;
+        spend_warp(entity.account_, entity.parameters_, ran, accounted_until_);
+    }
+    follow_virtual_time();
+}
+
+Result<void> Bvt::set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now)
+{
+    if (entity.state_ == Entity::State::detached)
+        return Fail{Error::not_found};
+    PVN_CHECK(check(parameters));
+
+    // What is not charged yet was run at the old weight: charge it to the ns, and carry the remainder over in the new unit.
+    BvtAccount& account = entity.account_;
+    std::uint64_t const old_weight = entity.parameters_.weight;
+    if (parameters.weight != old_weight) {
+        std::uint64_t const rest = account.remainder + account.uncharged;
+        account.actual += rest / old_weight;
+        account.remainder = rest % old_weight * parameters.weight / old_weight;
+        account.uncharged = 0;
+        follow_virtual_time();
+    }
+
+    bool const newly_enabled = parameters.warping == Warp::enabled && entity.parameters_.warping == Warp::disabled;
+    entity.parameters_ = parameters;
+    if (newly_enabled || parameters.warping == Warp::disabled) {
+        account.warp_used = 0;
+        account.warped = false;
+    } else if (account.warped && parameters.warp_limit != 0 && account.warp_used >= parameters.warp_limit) {
+        account.warped = false;
+        account.warp_stopped = now;
+    }
+    refresh_warp(account, parameters, now);
+    return {};
+}
+
+}  // namespace pvn::sched

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+// Borrowed Virtual Time: the entity whose effective virtual time is least runs, and one in a hurry may borrow.
+#pragma once
+
+#include "sched/policy.hpp"
+
+namespace pvn::sched {
+
+// Each entity has an actual virtual time A, which advances by (time it ran) / (its weight), and an effective one
+// E = A - W while warped, else E = A.  The runnable one with the least E runs.  Equal A over time is what gives shares by weight;
+// W only moves the order in time: what an entity gains now it has in A, and pays later.
+//
+// After Duda and Cheriton, "Borrowed-Virtual-Time (BVT) scheduling", SOSP 1999.  As there: the context-switch allowance C, the
+// charging unit (mcu), warp limit L and unwarp requirement U, and a start at max(A, scheduler virtual time) on waking.
+//
+// Invariants, between calls:
+//  - A of every runnable entity is at least the scheduler's virtual time, which never goes back;
+//  - real time is never lost or counted twice: A * weight + remainder + uncharged grows by exactly what account() was told;
+//  - the running entity, if any, is runnable and in the list.
+// The list is not ordered: warp and limits change E with time.  A pick looks at each runnable entity of its CPU once or twice.
+class Bvt final : public Policy {
+public:
+    struct Configuration {
+        Nanoseconds allowance = 5'000'000;       // C, real time: how far a running entity may pass the next
+        Nanoseconds charging_unit = 100'000;     // mcu, real time; 0 counts as 1
+        VirtualTime first_virtual_time = 0;      // for tests
+    };
+
+    constexpr Bvt() : Bvt{Configuration{}} {}
+    explicit constexpr Bvt(Configuration const& configuration)
+        : allowance_{configuration.allowance},
+          charging_unit_{configuration.charging_unit != 0 ? configuration.charging_unit : 1},
+          virtual_time_{configuration.first_virtual_time}
+    {
+    }
+
+    char const* name() const override { return "bvt"; }
+    // An entity starts at the scheduler's virtual time, plus what it was ahead of that of the queue it was removed from: to move it to
+    // another CPU is remove() there and add() here.
+    void add(Entity& entity, Nanoseconds now) override;
+    void remove(Entity& entity, Nanoseconds now) override;
+    void wake(Entity& entity, Nanoseconds now) override;
+    void block(Entity& entity, Nanoseconds now) override;
+    void yield(Entity& entity, Nanoseconds now) override;
+    void account(Entity& entity, Nanoseconds ran) override;
+    Decision pick_next(Nanoseconds now) override;
+    bool must_switch(Nanoseconds now) const override;
+    Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
+
+    VirtualTime virtual_time() const { return virtual_time_; }  // least A of the runnable ones; the last such, if none is
+
+private:
+    struct Choice {
+        Entity* next = nullptr;             // whom to run
+        Entity* rival = nullptr;            // best of the others, those that yielded apart
+        Nanoseconds change = no_deadline;   // when someone who waits may become a better choice
+    };
+
+    void charge(BvtAccount& account, Parameters const& parameters, Nanoseconds ran) const;
+    static void spend_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds ran, Nanoseconds until);
+    static void refresh_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds now);
+    static VirtualTime effective(BvtAccount const& account, Parameters const& parameters);
+    BvtAccount account_at(Entity const& entity, Nanoseconds now) const;
+    bool passed_over(Entity const& entity, Nanoseconds now) const;
+    Choice choose(Nanoseconds now) const;
+    Nanoseconds lead_over(Entity const& runner, VirtualTime rival, Nanoseconds now) const;
+    Nanoseconds slice(Entity const& runner, VirtualTime rival) const;
+    VirtualTime virtual_time_at(Nanoseconds now) const;
+    void follow_virtual_time();
+
+    Nanoseconds allowance_;
+    Nanoseconds charging_unit_;
+    VirtualTime virtual_time_;
+    EntityList queue_{};                // runnable, the one that was chosen longest ago first
+    Entity* running_ = nullptr;
+    Nanoseconds accounted_until_ = 0;   // of the running one
+};
+
+}  // namespace pvn::sched

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// What a scheduling policy knows of a vCPU: an intrusive node, so that scheduling never allocates.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/result.hpp"
+#include "paravane/hypercall.h"
+
+namespace pvn::sched {
+
+// Real time, in ns since any fixed start.  All of this room computes with it modulo 2^64.
+using Nanoseconds = std::uint64_t;
+inline constexpr Nanoseconds no_deadline = UINT64_MAX;
+
+// Virtual time: real time divided by weight, so one unit is one ns of a vCPU of weight 1 (or 256 ns of one of weight
+// 256, the default).  In this unit 64 bits last for 584 years whatever the weights; they are compared modulo 2^64 all the same.
+using VirtualTime = std::uint64_t;
+
+// How far `a` is after `b`; negative: before.
+constexpr std::int64_t after(std::uint64_t a, std::uint64_t b) { return static_cast<std::int64_t>(a - b); }
+
+constexpr std::uint64_t saturating_add(std::uint64_t a, std::uint64_t b)
+{
+    std::uint64_t sum = 0;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+constexpr std::uint64_t saturating_multiply(std::uint64_t a, std::uint64_t b)
+{
+    std::uint64_t product = 0;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+inline constexpr std::uint32_t default_weight = 256;
+inline constexpr std::uint32_t maximum_weight = 65535;
+inline constexpr Nanoseconds maximum_warp = Nanoseconds{1} << 60;  // keeps differences of virtual times below 2^63
+
+enum class Warp : std::uint8_t { disabled, enabled };
+
+struct Parameters {
+    std::uint32_t weight = default_weight;  // 1 to maximum_weight
+    Warp warping = Warp::disabled;
+    Nanoseconds warp = 0;        // virtual time borrowed while warped, in ns of a vCPU of the default weight
+    Nanoseconds warp_limit = 0;  // real time that it may run warped; 0: no limit
+    Nanoseconds unwarp = 0;      // real time that must then pass before it may warp again
+
+    friend constexpr bool operator==(Parameters const&, Parameters const&) = default;
+};
+
+// Errors: invalid (weight or warp out of range, unknown flag).
+constexpr Result<void> check(Parameters const& parameters)
+{
+    if (parameters.weight == 0 || parameters.weight > maximum_weight || parameters.warp > maximum_warp)
+        return Fail{Error::invalid};
+    return {};
+}
+constexpr Result<Parameters> parameters_from(pvn_sched_parameters const& request)
+{
+    if ((request.flags & ~std::uint32_t{PVN_SCHED_WARP}) != 0)
+        return Fail{Error::invalid};
+    Parameters const parameters{.weight = request.weight,
+                                .warping = (request.flags & PVN_SCHED_WARP) != 0 ? Warp::enabled : Warp::disabled,
+                                .warp = request.warp,
+                                .warp_limit = request.warp_limit,
+                                .unwarp = request.unwarp};
+    PVN_CHECK(check(parameters));
+    return parameters;
+}
+
+// The books of BVT on one entity.  Copied to ask "what if it had run until now".
+struct BvtAccount {
+    VirtualTime actual = 0;         // A; while in no queue: how far it is ahead of the scheduler's virtual time
+    std::uint64_t remainder = 0;    // real ns charged but too few for one unit of virtual time: below the weight
+    Nanoseconds uncharged = 0;      // real ns that do not yet fill a charging unit
+    Nanoseconds warp_used = 0;      // real ns run warped since it may warp
+    Nanoseconds warp_stopped = 0;   // when it last stopped running warped: limit reached, or blocked
+    bool warped = false;
+};
+
+class Entity;
+
+// Doubly linked, intrusive, in order of insertion.
+class EntityList {
+public:
+    constexpr EntityList() = default;
+    EntityList(EntityList const&) = delete;
+    EntityList& operator=(EntityList const&) = delete;
+
+    Entity* first() const { return first_; }
+    bool empty() const { return first_ == nullptr; }
+    void append(Entity& entity);
+    void remove(Entity& entity);
+
+private:
+    Entity* first_ = nullptr;
+    Entity* last_ = nullptr;
+};
+
+// One schedulable thing.  It belongs to at most one policy, from add() to remove(), and stays where it is meanwhile.
+class Entity {
+public:
+    enum class State : std::uint8_t { detached, blocked, runnable };
+
+    constexpr Entity() = default;
+    Entity(Entity const&) = delete;
+    Entity& operator=(Entity const&) = delete;
+
+    State state() const { return state_; }
+    Parameters const& parameters() const { return parameters_; }
+    BvtAccount const& account() const { return account_; }  // for tests and statistics
+    Entity* next() const { return next_; }                  // in the list that it is in
+
+private:
+    friend class EntityList;
+    friend class Bvt;
+    friend class RoundRobin;
+
+    Entity* next_ = nullptr;
+    Entity* previous_ = nullptr;
+    Parameters parameters_{};
+    BvtAccount account_{};
+    Nanoseconds yielded_until_ = 0;
+    State state_ = State::detached;
+    bool yielded_ = false;
+};
+
+inline void EntityList::append(Entity& entity)
+{
+    entity.next_ = nullptr;
+    entity.previous_ = last_;
+    (last_ != nullptr ? last_->next_ : first_) = &entity;
+    last_ = &entity;
+}
+
+inline void EntityList::remove(Entity& entity)
+{
+    (entity.previous_ != nullptr ? entity.previous_->next_ : first_) = entity.next_;
+    (entity.next_ != nullptr ? entity.next_->previous_ : last_) = entity.previous_;
+    entity.next_ = entity.previous_ = nullptr;
+}
+
+}  // namespace pvn::sched

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// The plain reference policy: equal slices in turn, whatever the weights.
+#pragma once
+
+#include "sched/policy.hpp"
+
+namespace pvn::sched {
+
+class RoundRobin final : public Policy {
+public:
+    static constexpr Nanoseconds default_slice = 10'000'000;
+
+    explicit constexpr RoundRobin(Nanoseconds slice = default_slice) : slice_{slice != 0 ? slice : 1} {}
+
+    char const* name() const override { return "round-robin"; }
+    void add(Entity& entity, Nanoseconds now) override;
+    void remove(Entity& entity, Nanoseconds now) override;
+    void wake(Entity& entity, Nanoseconds now) override;
+    void block(Entity& entity, Nanoseconds now) override;
+    void yield(Entity& entity, Nanoseconds now) override;
+    void account(Entity& entity, Nanoseconds ran) override;
+    Decision pick_next(Nanoseconds now) override;
+    bool must_switch(Nanoseconds now) const override;
+    Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
+
+private:
+    Nanoseconds slice_;
+    EntityList queue_{};           // runnable, next one first; the running one is not in it
+    Entity* running_ = nullptr;
+    Nanoseconds slice_start_ = 0;
+};
+
+}  // namespace pvn::sched

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// System time, and the one-shot timer of this CPU.
+#pragma once
+
+#include <cstdint>
+
+#include "domain/vcpu.hpp"
+
+namespace pvn::clock {
+
+// Calibrates TSC and local APIC timer against the PIT.
+void initialise();
+std::uint64_t now();                   // ns since the start of Paravane
+std::uint64_t tsc_khz();
+std::uint64_t wall_seconds();          // at system time 0, from the real-time clock
+void program(std::uint64_t deadline);  // an interrupt on vector::timer at that system time; ~0: none
+void publish(Vcpu&);                   // the vCPU page's time
+void publish_wall(Domain&);
+
+}  // namespace pvn::clock

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// All C++ entries from the stubs (entry.S).
+#include "arch/x86/cpu.hpp"
+#include "arch/x86/per_cpu.hpp"
+#include "arch/x86/slot_addresses.hpp"
+#include "arch/x86/vdso.hpp"
+#include "console/log.hpp"
+#include "domain/domain.hpp"
+#include "emulate/page_table_store.hpp"
+#include "emulate/privileged.hpp"
+#include "guest/access.hpp"
+#include "hypercall/dispatch.hpp"
+#include "interrupts/interrupts.hpp"
+#include "dispatcher/schedule.hpp"
+#include "traps/deliver.hpp"
+
+extern "C" {
+struct ExceptionTableEntry {
+    std::uint64_t fault, fixup;
+};
+extern ExceptionTableEntry extable_start[], extable_end[];
+}
+
+namespace pvn {
+namespace {
+
+// return_from_trap faulted on the frame that it was to return to: a fault of that frame's context.
+void fault_of_returned_frame(Vcpu& vcpu, Registers& r)
+{
+    struct { std::uint64_t rip, cs, rflags, rsp, ss; } frame;
+    if (!guest::copy(vcpu, vdso::frame_address(r), &frame, sizeof frame, guest::Access::read))
+        return domains::crash(*vcpu.domain, "return_from_trap without a frame", r);
+    auto const error = r.vector == vector::general_protection ? r.error : 0;
+    if ((frame.cs & 3) != 3) return domains::crash(*vcpu.domain, "return_from_trap to a bad frame of kernel mode", r);
+    // Only shown, never resumed.
+    r.rip = frame.rip;
+    r.cs = frame.cs;
+    r.rflags = frame.rflags;
+    r.rsp = frame.rsp;
+    r.ss = frame.ss;
+    auto const base = __atomic_load_n(&vcpu.page->user_gs_base, __ATOMIC_RELAXED);
+    cpu::write_gs_base(cpu::canonical(base) ? base : 0);
+    traps::deliver(vcpu, r, vector::general_protection, error);
+}
+
+void guest_trap(Vcpu& vcpu, Registers& r)
+{
+    bool const kernel = !r.from_user();
+    if (kernel && vdso::returning(r) && r.vector >= 10 && r.vector <= 13) return fault_of_returned_frame(vcpu, r);
+    if (kernel && r.vector == vector::general_protection && emulate::privileged_instruction(vcpu, r)) return;
+    if (r.vector == vector::page_fault) {
+        auto const address = cpu::read_cr2();
+        if (kernel && (r.error & 3) == 3 && emulate::page_table_store(vcpu, r, address)) return;
+        __atomic_store_n(&vcpu.page->fault_address, address, __ATOMIC_RELAXED);
+    }
+    if (r.vector == vector::int80) return traps::deliver(vcpu, r, PVN_TRAP_INT80, std::nullopt);
+    traps::deliver(vcpu, r, static_cast<unsigned>(r.vector),
+                   traps::has_error_code(r.vector) ? std::optional{r.error} : std::nullopt);
+}
+
+// Before a guest runs again: who runs, what it has to hear of, and nothing in its registers that it may not have.
+void leave()
+{
+    for (;;) {
+        schedule::choose();
+        auto& vcpu = *this_cpu().current;
+        traps::deliver_events(vcpu, entry_registers());
+        if (vcpu.domain->runnable()) break;  // a delivery can end a domain
+    }
+    traps::sanitise(entry_registers());
+}
+
+}  // namespace
+
+extern "C" void enter_from_guest(Registers* registers)
+{
+    auto& r = *registers;
+    auto& vcpu = *this_cpu().current;
+    if (r.vector == vector::hypercall)
+        hypercall::dispatch(vcpu, r);
+    else if (r.vector < 32 && r.vector != vector::nmi && r.vector != vector::machine_check)
+        guest_trap(vcpu, r);
+    else if (r.vector == vector::int80)
+        guest_trap(vcpu, r);
+    else if (r.vector == vector::upcall) {
+        // From the vDSO: finishes its return and delivers; from elsewhere in ring 1: delivers.  leave() does both.
+        if (!vdso::finish_return(vcpu, r)) fault_of_returned_frame(vcpu, r);
+    } else
+        interrupts::handle(r.vector);
+    leave();
+}
+
+// A stub faulted on something that the guest gave it.  What the stub had done so far is void.
+extern "C" void stub_fault(Registers* registers, std::uint64_t address)
+{
+    auto const fault = *registers;
+    auto& vcpu = *this_cpu().current;
+    auto& r = entry_registers();
+    if (fault.rip == slot_addresses.leave_iretq) {
+        // The context that was to run is on top of the entry stack; its general registers are those of the fault.
+        auto const rip = r.rip, cs = r.cs, rflags = r.rflags, rsp = r.rsp, ss = r.ss;
+        r = fault;
+        r.rip = rip, r.cs = cs, r.rflags = rflags, r.rsp = rsp, r.ss = ss;
+        if (r.from_user())
+            traps::deliver(vcpu, r, vector::general_protection, fault.error);
+        else
+            domains::crash(*vcpu.domain, "the guest kernel continued at a bad address", r);
+    } else {
+        auto shown = fault;
+        log("d{}: fault in a stub at {}, address {}", vcpu.domain->id.raw(), Hex{fault.rip}, Hex{address});
+        domains::crash(*vcpu.domain, "entry to the guest kernel failed: bad kernel_sp, kernel_gs_base or stack", shown);
+        r = fault;
+    }
+    leave();
+}
+
+extern "C" void trap_in_hypervisor(Registers* registers)
+{
+    auto& r = *registers;
+    if (r.vector >= 32) return interrupts::handle(r.vector);
+    for (auto const* entry = extable_start; entry != extable_end; ++entry)
+        if (entry->fault == r.rip) {
+            r.rip = entry->fixup;
+            return;
+        }
+    log("trap {} in the hypervisor: rip {} error {} cr2 {} rsp {} rflags {}", r.vector, Hex{r.rip}, Hex{r.error}, Hex{cpu::read_cr2()},
+        Hex{r.rsp}, Hex{r.rflags});
+    log("rax {} rbx {} rcx {} rdx {} rsi {} rdi {} rbp {}", Hex{r.rax}, Hex{r.rbx}, Hex{r.rcx}, Hex{r.rdx}, Hex{r.rsi}, Hex{r.rdi}, Hex{r.rbp});
+    auto const* frame = reinterpret_cast<std::uint64_t const*>(r.rbp);
+    for (int depth = 0; depth < 16 && reinterpret_cast<std::uint64_t>(frame) >= cpu_stack_bottom &&
+                        reinterpret_cast<std::uint64_t>(frame) + 16 <= cpu_stack_top; ++depth) {
+        log("  called from {}", Hex{frame[1]});
+        frame = reinterpret_cast<std::uint64_t const*>(frame[0]);
+    }
+    panic("trap in the hypervisor");
+}
+
+extern "C" [[noreturn]] void fatal_trap(Registers* registers)
+{
+    log("trap {} at {} cs {} rsp {}", registers->vector, Hex{registers->rip}, Hex{registers->cs}, Hex{registers->rsp});
+    panic(registers->vector == vector::machine_check ? "machine check" : "double fault");
+}
+
+}  // namespace pvn

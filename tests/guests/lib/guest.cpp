@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+#include "guest.hpp"
+
+extern "C" {
+extern char trap_stubs[];
+void syscall_stub();
+
+void* memset(void* to, int value, std::size_t bytes)
+{
+    auto* p = static_cast<unsigned char volatile*>(to);
+    while (bytes-- != 0) *p++ = static_cast<unsigned char>(value);
+    return to;
+}
+void* memcpy(void* to, void const* from, std::size_t bytes)
+{
+    void* at = to;
+    asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(bytes) : : "memory");
+    return to;
+}
+std::size_t strlen(char const* text)
+{
+    std::size_t n = 0;
+    while (text[n] != 0) ++n;
+    return n;
+}
+}
+
+namespace guest {
+namespace {
+
+pvn_start_info const* info;
+Handler handler;
+std::uint64_t next_page;
+alignas(16) char kernel_stack[16384];
+
+struct Recovery {
+    std::uint64_t rip, rsp, rbp, rbx, r12, r13, r14, r15;
+    bool armed;
+    Caught caught;
+} recovery;
+
+}  // namespace
+
+pvn_start_info const& start() { return *info; }
+
+void print(std::string_view text) { (void)hypercall(PVN_SYSTEM_CONSOLE_WRITE, reinterpret_cast<std::uint64_t>(text.data()), text.size()); }
+
+void print_hex(std::uint64_t value)
+{
+    char text[18] = {'0', 'x'};
+    for (int i = 0; i < 16; ++i) text[2 + i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
+    print({text, 18});
+}
+
+void pass()
+{
+    print("PASS: ");
+    print(guest_name);
+    print("\n");
+    (void)hypercall(PVN_SCHED_SHUTDOWN, PVN_SHUTDOWN_POWER_OFF);
+    for (;;) asm volatile("pause");
+}
+
+void fail(char const* file, int line, char const* what, std::uint64_t got)
+{
+    print("FAIL: ");
+    print(file);
+    print(" line ");
+    print_hex(static_cast<std::uint64_t>(line));
+    print(": ");
+    print(what);
+    print(" got ");
+    print_hex(got);
+    print("\n");
+    (void)hypercall(PVN_SCHED_SHUTDOWN, PVN_SHUTDOWN_CRASH);
+    for (;;) asm volatile("pause");
+}
+
+void set_handler(Handler h) { handler = h; }
+
+void install_traps(std::uint32_t flags)
+{
+    auto& page = vcpu();
+    auto const stub = [](unsigned n) { return reinterpret_cast<std::uint64_t>(trap_stubs) + n * 16; };
+    for (unsigned n = 0; n < PVN_TRAP_COUNT; ++n)
+        page.trap[n] = {stub(n), flags | (n == 3 || n == 4 || n == PVN_TRAP_INT80 ? PVN_TRAP_FROM_USER : 0u), 0};
+    page.event_entry = stub(33);
+    page.syscall_entry = reinterpret_cast<std::uint64_t>(&syscall_stub);
+    page.kernel_sp = reinterpret_cast<std::uint64_t>(kernel_stack + sizeof kernel_stack);
+}
+
+// The recovery point is in the caller's frame: what is callee-saved is put back, and the call returns.
+__attribute__((noinline)) Caught catch_trap_of(void (*code)(void*), void* argument)
+{
+    recovery.caught = {-1, 0, 0, 0, 0, 0};
+    recovery.armed = true;
+    asm volatile(
+        "lea 1f(%%rip), %%rax; mov %%rax, 0(%0); mov %%rsp, 8(%0); mov %%rbp, 16(%0); mov %%rbx, 24(%0)\n"
+        "mov %%r12, 32(%0); mov %%r13, 40(%0); mov %%r14, 48(%0); mov %%r15, 56(%0)\n"
+        "mov %2, %%rdi; call *%1\n"
+        "1:"
+        : : "r"(&recovery), "r"(code), "r"(argument)
+        : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+    recovery.armed = false;
+    return recovery.caught;
+}
+
+extern "C" void guest_trap(Registers* r)
+{
+    if (recovery.armed && r->vector < 33) {
+        recovery.armed = false;
+        recovery.caught = {static_cast<int>(r->vector), r->error, r->rip, vcpu().fault_address, r->rflags, r->cs};
+        r->rip = recovery.rip;
+        r->rsp = recovery.rsp;
+        r->rbp = recovery.rbp;
+        r->rbx = recovery.rbx;
+        r->r12 = recovery.r12;
+        r->r13 = recovery.r13;
+        r->r14 = recovery.r14;
+        r->r15 = recovery.r15;
+        r->cs = PVN_KERNEL_CS;
+        r->ss = PVN_KERNEL_SS;
+        r->rflags &= ~std::uint64_t{0x40500};
+        return;
+    }
+    if (handler != nullptr) return handler(*r);
+    print("unexpected trap ");
+    print_hex(r->vector);
+    print(" error ");
+    print_hex(r->error);
+    print(" rip ");
+    print_hex(r->rip);
+    print(" address ");
+    print_hex(vcpu().fault_address);
+    print("\n");
+    fail(__FILE__, __LINE__, "no unexpected trap", r->vector);
+}
+
+void* allocate_page()
+{
+    if (next_page == info->mapped_end_pfn) fail(__FILE__, __LINE__, "free pages left", next_page);
+    auto* const page = address_of(next_page++);
+    memset(page, 0, 4096);
+    return page;
+}
+
+std::uint64_t entry_of(std::uint64_t address, unsigned level)
+{
+    auto table = info->tables_pfn;
+    for (unsigned l = 4;; --l) {
+        auto const entry = table * 4096 + (address >> (3 + 9 * l) & 511) * 8;
+        if (l == level) return entry;
+        auto const value = read_entry(entry);
+        if ((value & 1) == 0) return 0;
+        table = m2p()[(value & 0x000ffffffffff000) / 4096];
+    }
+}
+
+std::uint64_t read_entry(std::uint64_t entry_address)
+{
+    return *reinterpret_cast<std::uint64_t const volatile*>(info->virtual_base + entry_address);
+}
+
+static long one(std::uint32_t kind, std::uint64_t target, std::uint64_t value, std::uint32_t flags)
+{
+    pvn_mmu_op op{kind, flags, target, value, 0, 0};
+    return hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(&op), 1);
+}
+long write_entry(std::uint64_t entry_address, std::uint64_t value, std::uint32_t flags) { return one(PVN_MMU_OP_WRITE, entry_address, value, flags); }
+long promote(std::uint64_t pfn, unsigned level) { return one(PVN_MMU_OP_PROMOTE, pfn, level, 0); }
+long demote(std::uint64_t pfn) { return one(PVN_MMU_OP_DEMOTE, pfn, 0, 0); }
+
+long protect(void* page, bool writable)
+{
+    auto const entry = entry_of(reinterpret_cast<std::uint64_t>(page));
+    auto const value = read_entry(entry);
+    return write_entry(entry, writable ? value | 2 : value & ~std::uint64_t{2});
+}
+
+long map_user(std::uint64_t address, std::uint64_t pfn, std::uint64_t flags)
+{
+    for (unsigned level = 4; level > 1; --level) {
+        auto const entry = entry_of(address, level);
+        if ((read_entry(entry) & 1) != 0) continue;
+        auto* const table = allocate_page();
+        if (auto const e = protect(table, false); e != 0) return e;
+        if (auto const e = promote(pfn_of(table), level - 1); e != 0) return e;
+        if (auto const e = write_entry(entry, p2m()[pfn_of(table)] * 4096 | 7); e != 0) return e;
+    }
+    return write_entry(entry_of(address), p2m()[pfn] * 4096 | flags);
+}
+
+void enter_user(std::uint64_t rip, std::uint64_t rsp, std::uint64_t rflags)
+{
+    asm volatile(
+        "push $0x2b; push %1; push %2; push $0x33; push %0; jmp *%3"
+        : : "r"(rip), "r"(rsp), "r"(rflags), "r"(static_cast<std::uint64_t>(PVN_VDSO_RETURN_FROM_TRAP)) : "memory");
+    __builtin_unreachable();
+}
+
+}  // namespace guest
+
+extern "C" void guest_main_with_info(pvn_start_info const* start_info)
+{
+    guest::info = start_info;
+    guest::next_page = start_info->first_free_pfn;
+    guest_main();
+    guest::pass();
+}

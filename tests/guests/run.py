@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Boots each test guest under Paravane in QEMU, and judges what it says.
+
+A guest ends with a line `PASS: NAME` or `FAIL: what went wrong`.  Its folder tests/guests/NAME/ may hold
+
+  expect   for guests that lose themselves: regular expressions, one a line, which must all match a line of the output,
+           in any order, and then take the place of the PASS line; `!regex` must match no line; `#` begins a comment
+  config   JSON: {"qemu": [more arguments], "cpu": "max", "memory": 256, "smp": 1, "timeout": 30,
+           "modules": ["path from the top"], "paravane": "options for the hypervisor", "cmdline": "for the guest",
+           "panic": true (a panic of the hypervisor is what is expected), "skip": "reason"}
+
+A panic of the hypervisor fails any guest.  Logs: build/guests/NAME.log; counts: build/results/guests.json.
+
+usage: run.py [--jobs N] [--verbose] [NAME...]
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+GUESTS = ROOT / 'tests' / 'guests'
+BUILD = ROOT / 'build' / 'guests'
+IMAGE = ROOT / 'build' / 'paravane'
+RESULT = ROOT / 'build' / 'results' / 'guests.json'
+
+CONFIG_KEYS = {'qemu', 'cpu', 'memory', 'smp', 'timeout', 'modules', 'paravane', 'cmdline', 'panic', 'skip'}
+PASS = re.compile(r'\bPASS: (\S+)')
+FAIL = re.compile(r'\bFAIL: (.*)')
+PANIC = re.compile(r'\bPANIC\b|\bpanic:')
+ESCAPES = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]|[\r\0]')
+# How long a guest that has given its verdict may take to switch the machine off.
+GRACE = 1.0
+
+stopping = threading.Event()
+
+
+class Guest:
+    def __init__(self, name):
+        self.name = name
+        self.elf = BUILD / f'{name}.elf'
+        self.log = BUILD / f'{name}.log'
+        self.config = {}
+        self.expected, self.unwanted = [], []
+        self.broken = None
+        self.read()
+
+    def read(self):
+        """Reads `config` and `expect`; a mistake in them fails this guest, not the run."""
+        folder = GUESTS / self.name
+        try:
+            if (folder / 'config').is_file():
+                self.config = json.loads((folder / 'config').read_text())
+                unknown = set(self.config) - CONFIG_KEYS
+                if unknown:
+                    self.broken = f'config: unknown key {", ".join(sorted(unknown))}'
+            if (folder / 'expect').is_file():
+                for line in (folder / 'expect').read_text().splitlines():
+                    if line.startswith('!'):
+                        self.unwanted.append(re.compile(line[1:]))
+                    elif line.strip() and not line.startswith('#'):
+                        self.expected.append(re.compile(line))
+        except (ValueError, re.error) as error:
+            self.broken = f'config or expect: {error}'
+
+    def command(self):
+        def module(path, arguments=''):
+            # QEMU separates modules by commas; a doubled one is a comma.
+            return f'{path} {arguments}'.strip().replace(',', ',,')
+        config = self.config
+        modules = [module(self.elf.relative_to(ROOT), config.get('cmdline', ''))] + [module(path) for path in config.get('modules', [])]
+        command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', config.get('cpu', 'max'), '-m', str(config.get('memory', 256)),
+                   '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-nic', 'none', '-no-reboot',
+                   '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
+        if 'smp' in config:
+            command += ['-smp', str(config['smp'])]
+        command += ['-kernel', str(IMAGE.relative_to(ROOT)), '-initrd', ','.join(modules)]
+        if config.get('paravane'):
+            command += ['-append', config['paravane']]
+        return command + list(map(str, config.get('qemu', [])))
+
+    def verdict_given(self, lines):
+        """True when more output cannot help."""
+        if any(PANIC.search(line) for line in lines) and not self.config.get('panic'):
+            return True
+        if self.expected:
+            return all(any(regex.search(line) for line in lines) for regex in self.expected)
+        return any(PASS.search(line) or FAIL.search(line) for line in lines)
+
+    def judge(self, lines, timed_out, status):
+        """What is wrong with this output, or None."""
+        for line in lines:
+            if PANIC.search(line) and not self.config.get('panic'):
+                return f'the hypervisor panicked: {line.strip()}'
+            for regex in self.unwanted:
+                if regex.search(line):
+                    return f'unwanted line: {line.strip()}'
+        failure = next((match[1].strip() for line in lines if (match := FAIL.search(line))), None)
+        if self.expected:
+            if failure is not None and not any(regex.search(f'FAIL: {failure}') for regex in self.expected):
+                return failure
+            for regex in self.expected:
+                if not any(regex.search(line) for line in lines):
+                    return f'no line matches: {regex.pattern}' + (' (timed out)' if timed_out else '')
+            return None
+        if failure is not None:
+            return failure
+        passes = [match[1] for line in lines if (match := PASS.search(line))]
+        if self.name in passes:
+            return None
+        if passes:
+            return f'says PASS: {passes[0]}, expected PASS: {self.name}'
+        if timed_out:
+            return f'no verdict within {timed_out} s'
+        return f'the machine ended (QEMU status {status}) without PASS or FAIL'
+
+
+def boot(guest):
+    """Boots one guest; returns (lines, seconds that timed out or None, exit status)."""
+    limit = float(guest.config.get('timeout', 30)) * float(os.environ.get('TIMEOUT_SCALE', '1'))
+    process = subprocess.Popen(guest.command(), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = bytearray()
+    deadline = time.monotonic() + limit
+    settled = False
+    timed_out = None
+
+    def lines():
+        return ESCAPES.sub('', output.decode('utf-8', 'replace')).split('\n')
+
+    try:
+        with selectors.DefaultSelector() as selector, open(guest.log, 'wb') as log:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0 or stopping.is_set():
+                    timed_out = None if settled else f'{limit:g}'
+                    break
+                if not selector.select(min(left, 0.2)):
+                    continue
+                data = os.read(process.stdout.fileno(), 65536)
+                if not data:
+                    break
+                output += data
+                log.write(data)
+                log.flush()
+                if len(output) > 16 << 20:
+                    timed_out = f'{limit:g}'
+                    break
+                # only whole lines count, so that a FAIL is complete
+                if not settled and b'\n' in data and guest.verdict_given(lines()[:-1]):
+                    settled = True
+                    deadline = min(deadline, time.monotonic() + GRACE)
+    finally:
+        if process.poll() is None:
+            if timed_out or settled or stopping.is_set():
+                process.kill()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+    return lines(), timed_out, process.returncode
+
+
+def test(guest, verbose):
+    """Runs one guest; returns 'passed', 'failed' or 'skipped', and what to print."""
+    if guest.config.get('skip'):
+        return guest, 'skipped', f'  skipped {guest.name}: {guest.config["skip"]}'
+    if stopping.is_set():
+        return guest, 'failed', f'  FAILED {guest.name}: interrupted'
+    started = time.monotonic()
+    lines = []
+    if guest.broken:
+        why = guest.broken
+    elif not guest.elf.is_file():
+        why = f'{guest.elf.relative_to(ROOT)} was not built'
+    else:
+        lines, timed_out, status = boot(guest)
+        why = guest.judge(lines, timed_out, status)
+    seconds = time.monotonic() - started
+    if why is None:
+        return guest, 'passed', f'  ok {guest.name} {seconds:.1f} s' + ('\n' + '\n'.join(lines) if verbose else '')
+    text = [f'  FAILED {guest.name}: {why}']
+    text += [f'      | {line}' for line in [line for line in lines if line.strip()][-15:]]
+    text.append(f'      to rerun: make test-guests GUEST={guest.name}    (log: {guest.log.relative_to(ROOT)})')
+    if verbose:
+        text.append(f'      QEMU: {shlex.join(guest.command())}')
+    return guest, 'failed', '\n'.join(text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--verbose', action='store_true')
+    parser.add_argument('names', nargs='*')
+    options = parser.parse_args()
+
+    names = options.names or sorted(folder.name for folder in GUESTS.iterdir() if folder.is_dir() and folder.name != 'lib' and
+                                    (list(folder.glob('*.cpp')) or list(folder.glob('*.S'))))
+    if names and not IMAGE.is_file():
+        print('guests: build/paravane is missing; `make hypervisor` builds it', file=sys.stderr)
+        return 1
+    if not names:
+        print('guests: there are no test guests yet')
+    BUILD.mkdir(parents=True, exist_ok=True)
+
+    def stop(*_):
+        stopping.set()
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+    counts = {'passed': 0, 'failed': 0, 'skipped': 0}
+    failures = []
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        waiting = [pool.submit(test, Guest(name), options.verbose) for name in names]
+        for future in waiting:
+            guest, outcome, text = future.result()
+            counts[outcome] += 1
+            if outcome == 'failed':
+                failures.append(f'{text.splitlines()[0].strip().removeprefix("FAILED ")} (make test-guests GUEST={guest.name})')
+            print(text, flush=True)
+    print('guests: ' + ', '.join(f'{counts[key]} {key}' for key in counts))
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps({'suite': 'guests', **counts, 'failures': failures}) + '\n')
+    if stopping.is_set():
+        return 130
+    return 1 if counts['failed'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
