@@ -245,6 +245,7 @@ void panic(std::string_view why)
 
 extern "C" [[noreturn]] void hypervisor_main(std::uint32_t magic, std::uint32_t information)
 {
+    interrupts::silence_legacy();
     console::initialise();
     log("Paravane 0.1, ABI version {}", std::uint64_t{PVN_ABI_VERSION});
     cpu::check_features();

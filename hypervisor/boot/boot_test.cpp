@@ -15,7 +15,7 @@ namespace {
 
 TEST(Options, ValueOfAKey)
 {
-    EXPECT_EQ(option("paravane dom0_mem=512M console=com1", "dom0_mem"), "512M console=com1");
+    EXPECT_EQ(option("paravane dom0_mem=512M console=com1", "dom0_mem"), "512M");
     EXPECT_EQ(size_option("a dom0_mem=512M", "dom0_mem", 1), 512u << 20);
     EXPECT_EQ(size_option("a dom0_mem=512M b", "dom0_mem", 1), 512u << 20);
     EXPECT_EQ(size_option("a xdom0_mem=512M", "dom0_mem", 1), 1u);

@@ -14,7 +14,8 @@ struct Domain;
 
 namespace interrupts {
 
-void initialise();              // legacy PIC off, I/O APIC found and masked
+void silence_legacy();          // both 8259s masked; before the local APIC stops listening to them
+void initialise();              // I/O APIC found and masked
 void handle(std::uint64_t vector);
 
 // dom0's requests (paravane/hypercall.h, phys).  An irq is a number that names a vector of the machine.
