@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "arch/x86/memory_map.hpp"
-#include "arch/x86/paging.hpp"
 #include "boot/elf.hpp"
+#include "boot/guest_builder.hpp"
 #include "console/log.hpp"
 #include "dispatcher/schedule.hpp"
 #include "domain/domain.hpp"
@@ -32,32 +32,35 @@ T must(Result<T> result, std::string_view why)
     if constexpr (!std::is_void_v<T>) return *result;
 }
 
-class Builder {
+void expect(std::string_view error)
+{
+    if (!error.empty()) give_up(error);
+}
+
+class Builder final : public boot::GuestMemory {
 public:
     Builder(Request const& request, boot::KernelImage const& image) : request_{request}, image_{image} {}
     void run();
 
+    char* page(std::uint64_t pfn) override
+    {
+        auto const frame = domain_->frame(pfn);
+        return frame ? frame_pointer<char>(*frame) : nullptr;
+    }
+    std::uint64_t mfn(std::uint64_t pfn) override { return domain_->p2m[pfn]; }
+    std::uint64_t pfn_of(std::uint64_t frame) override { return machine.m2p[frame]; }
+    std::uint64_t end() override { return end_; }
+
 private:
-    char* memory(std::uint64_t pfn) { return frame_pointer<char>(must(domain_->frame(pfn), "its memory has a hole where its kernel must lie")); }
     void give_memory_one_to_one();
     void give_memory();
-    void load_kernel();
-    void load_initrd();
-    void place_extras();
-    void build_tables();
-    void map(std::uint64_t address, std::uint64_t pfn, std::uint64_t protection);
-    void promote_tables(std::uint64_t pfn, unsigned level);
-    void fill_start_info();
-    void fill_map();
+    void fill_map(pvn_start_info&);
     void open_ports();
-    bool is_table(std::uint64_t pfn) const { return pfn >= tables_ && pfn < tables_ + tables_used_limit_; }
 
     Request const& request_;
     boot::KernelImage const& image_;
     Domain* domain_{};
-    std::uint64_t end_{};            // pfns are below this
-    std::uint64_t start_info_{}, stack_{}, tables_{}, tables_used_limit_{}, next_table_{}, first_free_{}, mapped_end_{};
-    std::uint64_t initrd_{};         // pfn
+    std::uint64_t end_{};  // pfns are below this
 };
 
 // dom0: the lowest free RAM, each frame under its own number.
@@ -86,106 +89,8 @@ void Builder::give_memory()
     for (std::uint64_t pfn = 0; pfn < end_; ++pfn) must(domains::populate(*domain_, pfn), "too little memory");
 }
 
-void Builder::load_kernel()
+void Builder::fill_map(pvn_start_info& info)
 {
-    for (std::size_t i = 0; i < image_.segment_count; ++i) {
-        auto const& segment = image_.segments[i];
-        for (std::uint64_t done = 0; done < segment.memory_size;) {
-            auto const address = segment.physical + done;
-            auto const here = std::min(page_size - address % page_size, segment.memory_size - done);
-            auto* const to = memory(address / page_size) + address % page_size;
-            auto const from_file = done < segment.file_size ? std::min(here, segment.file_size - done) : 0;
-            std::memcpy(to, request_.kernel.data() + segment.offset + done, from_file);
-            std::memset(to + from_file, 0, here - from_file);
-            done += here;
-        }
-    }
-}
-
-// The highest run of pfns that holds it.
-void Builder::load_initrd()
-{
-    auto const pages = (request_.initrd.size() + page_size - 1) / page_size;
-    if (pages == 0) return;
-    std::uint64_t run = 0;
-    auto at = end_;
-    while (run < pages) {
-        if (at == mapped_end_) give_up("too little memory for the initrd");
-        --at;
-        run = domain_->frame(at) ? run + 1 : 0;
-    }
-    initrd_ = at;
-    for (std::uint64_t page = 0; page < pages; ++page)
-        std::memcpy(memory(at + page), request_.initrd.data() + page * page_size, std::min(page_size, request_.initrd.size() - page * page_size));
-}
-
-void Builder::place_extras()
-{
-    constexpr std::uint64_t pages_per_l1 = 512, slack = 256;
-    auto const upwards = [](std::uint64_t n, std::uint64_t by) { return (n + by - 1) / by; };
-    start_info_ = image_.highest / page_size;
-    stack_ = start_info_ + 1;
-    tables_ = stack_ + 1;
-    // An upper bound: the window and the direct map, each with its own tables at every level.
-    auto const direct = image_.direct_map_base ? end_ : 0;
-    auto const direct_l1 = upwards(direct, pages_per_l1);
-    auto const fixed = 1 + direct_l1 + upwards(direct_l1, 512) + upwards(direct_l1, 512 * 512) + 8;
-    auto window = tables_ + fixed + slack - image_.lowest / page_size;
-    auto const window_l1 = upwards(window, pages_per_l1) + 2;
-    tables_used_limit_ = fixed + window_l1;
-    next_table_ = tables_;
-    first_free_ = tables_ + tables_used_limit_;
-    mapped_end_ = upwards(first_free_ + slack, pages_per_l1) * pages_per_l1;
-    if (mapped_end_ > end_) mapped_end_ = first_free_;
-    for (auto pfn = start_info_; pfn < mapped_end_; ++pfn) {
-        if (!domain_->frame(pfn)) {
-            if (pfn < first_free_) give_up("too little memory for the kernel and its tables");
-            mapped_end_ = pfn;
-            break;
-        }
-        std::memset(memory(pfn), 0, page_size);
-    }
-}
-
-void Builder::map(std::uint64_t address, std::uint64_t pfn, std::uint64_t protection)
-{
-    auto table = tables_;
-    for (unsigned level = 4; level > 1; --level) {
-        auto& entry = reinterpret_cast<std::uint64_t*>(memory(table))[address >> (3 + 9 * level) & 511];
-        if (entry == 0) {
-            if (next_table_ == tables_ + tables_used_limit_) give_up("its tables are larger than planned");
-            entry = domain_->p2m[next_table_++] * page_size | paging::table;
-        }
-        table = machine.m2p[(entry & paging::frame_mask) / page_size];
-    }
-    reinterpret_cast<std::uint64_t*>(memory(table))[address >> 12 & 511] = domain_->p2m[pfn] * page_size | protection;
-}
-
-void Builder::promote_tables(std::uint64_t pfn, unsigned level)
-{
-    // Four levels: the depth of this recursion is a constant.
-    auto const* const entries = reinterpret_cast<std::uint64_t const*>(memory(pfn));
-    for (unsigned i = 0; level > 1 && i < 512; ++i)
-        if ((entries[i] & paging::present) != 0) promote_tables(machine.m2p[(entries[i] & paging::frame_mask) / page_size], level - 1);
-    must(machine.frames->promote(domain_->id, must(domain_->frame(pfn), ""), level), "a start-up page table was refused");
-}
-
-void Builder::build_tables()
-{
-    next_table_ = tables_ + 1;
-    constexpr auto read_only = paging::present | paging::accessed, read_write = read_only | paging::writable | paging::dirty;
-    for (auto pfn = image_.lowest / page_size; pfn < mapped_end_; ++pfn)
-        if (domain_->frame(pfn)) map(image_.virtual_base + pfn * page_size, pfn, is_table(pfn) ? read_only : read_write);
-    if (image_.direct_map_base)
-        for (std::uint64_t pfn = 0; pfn < end_; ++pfn)
-            if (domain_->frame(pfn))
-                map(*image_.direct_map_base + pfn * page_size, pfn, (is_table(pfn) ? read_only : read_write) | paging::no_execute);
-    promote_tables(tables_, 4);
-}
-
-void Builder::fill_map()
-{
-    auto& info = *reinterpret_cast<pvn_start_info*>(memory(start_info_));
     auto const add = [&](std::uint64_t pfn, std::uint64_t count, std::uint32_t type) {
         if (count != 0 && info.map_entries < PVN_START_MAP_ENTRIES) info.map[info.map_entries++] = {pfn, count, type, 0};
     };
@@ -207,32 +112,6 @@ void Builder::fill_map()
     }
 }
 
-void Builder::fill_start_info()
-{
-    auto& info = *reinterpret_cast<pvn_start_info*>(memory(start_info_));
-    info.magic = PVN_START_MAGIC;
-    info.abi_version = PVN_ABI_VERSION;
-    info.flags = domain_->privileged ? PVN_START_PRIVILEGED : 0;
-    info.domain_id = domain_->id.raw();
-    info.vcpus = 1;
-    info.frames = domain_->frames;
-    info.virtual_base = image_.virtual_base;
-    info.direct_map_base = image_.direct_map_base.value_or(0);
-    info.start_info_pfn = start_info_;
-    info.stack_pfn = stack_;
-    info.tables_pfn = tables_;
-    info.tables_count = tables_used_limit_;
-    info.first_free_pfn = first_free_;
-    info.mapped_end_pfn = mapped_end_;
-    info.initrd_address = initrd_ * page_size;
-    info.initrd_size = request_.initrd.size();
-    info.acpi_rsdp = domain_->privileged ? machine.boot.rsdp : 0;
-    info.tsc_khz = clock::tsc_khz();
-    auto const length = std::min(request_.command_line.size(), sizeof info.command_line - 1);
-    std::memcpy(info.command_line, request_.command_line.data(), length);
-    fill_map();
-}
-
 // dom0 drives the hardware: all ports but those of what Paravane drives itself.
 void Builder::open_ports()
 {
@@ -249,23 +128,35 @@ void Builder::run()
         give_memory_one_to_one();
     else
         give_memory();
-    load_kernel();
-    place_extras();
-    load_initrd();
-    fill_start_info();
-    build_tables();
+    boot::GuestBuilder guest{*this, image_};
+    expect(guest.load_kernel(request_.kernel));
+    expect(guest.place(false));
+    expect(guest.load_initrd(request_.initrd));
+    auto& info = guest.start_info(request_.command_line);
+    info.flags = domain_->privileged ? PVN_START_PRIVILEGED : 0;
+    info.domain_id = domain_->id.raw();
+    info.frames = domain_->frames;
+    info.acpi_rsdp = domain_->privileged ? machine.boot.rsdp : 0;
+    info.tsc_khz = clock::tsc_khz();
+    fill_map(info);
+    expect(guest.build_tables());
+    guest.for_each_table([&](std::uint64_t pfn, unsigned level) {
+        must(machine.frames->promote(domain_->id, must(domain_->frame(pfn), "a start-up page table is missing"), level),
+             "a start-up page table was refused");
+    });
     if (request_.privileged) open_ports();
     clock::publish_wall(*domain_);
 
+    auto const& layout = guest.layout();
     auto& vcpu = domain_->vcpu;
-    vcpu.root = must(domain_->frame(tables_), "");
+    vcpu.root = must(domain_->frame(layout.tables_pfn), "its start-up tables are missing");
     must(machine.frames->take_root(domain_->id, vcpu.root), "its start-up tables were refused");
     auto& r = vcpu.registers;
     r.rip = image_.entry;
     r.cs = PVN_KERNEL_CS | 1;
     r.ss = PVN_KERNEL_SS | 1;
-    r.rsp = image_.virtual_base + (stack_ + 1) * page_size;
-    r.rsi = image_.virtual_base + start_info_ * page_size;
+    r.rsp = image_.virtual_base + (layout.stack_pfn + 1) * page_size;
+    r.rsi = image_.virtual_base + layout.start_info_pfn * page_size;
     r.rflags = flags::interrupt | flags::reserved_one;
     domain_->pause_count = 0;
     schedule::start(vcpu);
