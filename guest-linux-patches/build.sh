@@ -15,6 +15,8 @@ cache=${PARAVANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/paravane}/linux
 tarball=${LINUX_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
 fragment=$here/paravane.config
 abi=$top/hypercall-abi/include/paravane
+# Folders of drivers that are built into the kernel, in drivers/paravane.
+drivers=("$top/backend-drivers/control")
 results=(vmlinux bzImage System.map config)
 
 say() { printf '  LINUX %s\n' "$*"; }
@@ -51,6 +53,7 @@ key=$({
     for patch in "${patches[@]}"; do cat "$here/$patch"; done | sha256sum
     sha256sum <"$fragment"
     (cd "$abi" && find . -type f -print0 | sort -z | xargs -0r sha256sum)
+    for driver in "${drivers[@]}"; do (cd "$driver" && find . -type f -print0 | sort -z | xargs -0r sha256sum); done
     sha256sum <"$here/build.sh"
     gcc --version | head -n 1
     ld --version | head -n 1
@@ -101,6 +104,11 @@ say "applying ${#patches[@]} patches"
 # The ABI headers first, so that a patch can include them; a patch never carries them.
 mkdir -p "$work/source/include/paravane"
 cp -r "$abi/." "$work/source/include/paravane/"
+mkdir -p "$work/source/drivers/paravane"
+for driver in "${drivers[@]}"; do
+    cp -r "$driver" "$work/source/drivers/paravane/"
+    echo "obj-y += $(basename "$driver")/" >>"$work/source/drivers/paravane/Makefile"
+done
 for patch in "${patches[@]}"; do
     if ! patch -d "$work/source" -p1 --fuzz=0 --forward --batch --silent --no-backup-if-mismatch <"$here/$patch" >"$work/patch.log" 2>&1; then
         cat "$work/patch.log" >&2
