@@ -130,12 +130,23 @@ $(foreach guest,$(guest_names),$(eval $(call guest_rule,$(guest))))
 linux: $(B)/.setup ## builds the patched Linux into build/vmlinux and build/bzImage (cached outside the tree)
 	@guest-linux-patches/build.sh
 
-initramfs_files := $(shell find tests/system/initramfs -type f 2>/dev/null)
+.PHONY: toolstack
+toolstack: $(B)/.setup ## builds pvn, the toolstack of dom0, into build/toolstack/pvn
+	$(call say,CMAKE,toolstack)
+	$(Q)test -f $(B)/toolstack/build.ninja || CXX=$(CXX) cmake -S toolstack -B $(B)/toolstack -G Ninja -DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld-19 >$(B)/toolstack.log
+	$(Q)ninja -C $(B)/toolstack $(if $(filter 0,$(V)),--quiet,-v)
+
+initramfs_files := $(shell find tests/system/initramfs tests/system/domu -type f 2>/dev/null)
 .PHONY: initramfs
-initramfs: $(B)/initramfs.cpio.gz ## packs the tiny initial file system of dom0
-$(B)/initramfs.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
+initramfs: linux toolstack ## packs dom0's initial file system, with pvn and a small domU ready to create
+	@$(MAKE) $(B)/initramfs.cpio.gz
+$(B)/hello.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs
+	$(Q).make/initramfs $@ tests/system/domu
+$(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/vmlinux .make/initramfs | $(B)/.setup
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/initramfs usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/hello.cpio.gz=$(B)/hello.cpio.gz
+$(B)/vmlinux $(B)/toolstack/pvn: ;
 
 # --------------------------------------------------------------------------------------------------------------------- run
 
@@ -154,7 +165,7 @@ ifdef GUEST
 	@$(MAKE) hypervisor $(B)/guests/$(GUEST).elf
 	$(Q)$(run_qemu) -kernel $(B)/paravane -append '$(PARAVANE)' -initrd '$(B)/guests/$(GUEST).elf' || test $$? = 1
 else
-	@$(MAKE) hypervisor linux initramfs
+	@$(MAKE) hypervisor initramfs
 	@test -f $(B)/vmlinux || { echo 'run: there is no Linux port yet; `make run GUEST=NAME` boots a test guest' >&2; exit 1; }
 	$(Q)$(run_qemu) -kernel $(B)/paravane -append '$(PARAVANE)' \
 		-initrd '$(B)/vmlinux $(subst $(comma),$(comma)$(comma),$(CMDLINE)),$(B)/initramfs.cpio.gz' || test $$? = 1
@@ -182,7 +193,7 @@ iso: hypervisor ## makes build/paravane.iso, bootable by GRUB (multiboot2); GUES
 # ------------------------------------------------------------------------------------------------------------------- tests
 
 # Each suite leaves its counts in build/results/SUITE.json.  All of them run, whatever fails; the last line sums them up.
-suites := host abi guests system
+suites := host abi guests toolstack system
 
 .PHONY: test
 test: ## runs everything: host tests, ABI headers, test guests, Linux; the last line counts
@@ -209,10 +220,19 @@ test-guests: hypervisor ## boots each test guest in QEMU and judges its output (
 	@$(MAKE) $(if $(GUEST),$(GUEST:%=$(B)/guests/%.elf),guests)
 	@tests/guests/run.py $(GUEST)
 
+.PHONY: test-toolstack
+test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
+	@mkdir -p $(B)/results
+	@rm -f $(B)/results/toolstack.json
+	@test -f $(B)/toolstack-tests/build.ninja || CXX=$(CXX) cmake -S toolstack -B $(B)/toolstack-tests -G Ninja -DPARAVANE_TESTS=ON >$(B)/toolstack-tests.log
+	@ninja -C $(B)/toolstack-tests --quiet toolstack_test
+	@$(B)/toolstack-tests/toolstack_test --gtest_brief=1 --gtest_output=json:$(B)/results/toolstack-gtest.json || true
+	@tests/gtest_counts.py toolstack $(B)/results/toolstack-gtest.json $(B)/results/toolstack.json
+
 .PHONY: test-system
 test-system: ## boots Linux as dom0 and drives it
 	@rm -f $(B)/results/system.json
-	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor linux initramfs && tests/system/run.py; \
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs && tests/system/run.py; \
 	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
 	echo 'system: there are no tests with Linux yet'; fi
 

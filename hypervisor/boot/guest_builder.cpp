@@ -68,7 +68,7 @@ std::string_view GuestBuilder::load_initrd(std::span<std::byte const> initrd)
     while (run < pages) {
         if (at <= layout_.mapped_end_pfn) return "too little memory: the initrd does not fit";
         --at;
-        run = memory_.page(at) != nullptr ? run + 1 : 0;
+        run = memory_.has(at) ? run + 1 : 0;
     }
     layout_.initrd_pfn = at;
     initrd_size_ = initrd.size();
@@ -120,9 +120,9 @@ std::string_view GuestBuilder::build_tables()
     constexpr auto read_only = present | accessed, read_write = read_only | writable | dirty;
     bool fits = true;
     for (auto pfn = image_.lowest / page_size; fits && pfn < layout_.mapped_end_pfn; ++pfn)
-        if (memory_.page(pfn) != nullptr) fits = map(image_.virtual_base + pfn * page_size, pfn, is_table(pfn) ? read_only : read_write);
+        if (memory_.has(pfn)) fits = map(image_.virtual_base + pfn * page_size, pfn, is_table(pfn) ? read_only : read_write);
     for (std::uint64_t pfn = 0; fits && image_.direct_map_base && pfn < memory_.end(); ++pfn)
-        if (memory_.page(pfn) != nullptr)
+        if (memory_.has(pfn))
             fits = map(*image_.direct_map_base + pfn * page_size, pfn, (is_table(pfn) ? read_only : read_write) | no_execute);
     return fits ? std::string_view{} : "its page tables are larger than planned";
 }

@@ -16,7 +16,8 @@ namespace pvn::boot {
 // The guest's memory, as its builder reaches it.
 class GuestMemory {
 public:
-    virtual char* page(std::uint64_t pfn) = 0;              // null: the guest has no such frame
+    virtual bool has(std::uint64_t pfn) = 0;                // whether the guest has such a frame
+    virtual char* page(std::uint64_t pfn) = 0;              // its contents; null: it has not
     virtual std::uint64_t mfn(std::uint64_t pfn) = 0;       // of a frame that it has
     virtual std::uint64_t pfn_of(std::uint64_t mfn) = 0;    // and back
     virtual std::uint64_t end() = 0;                        // pfns are below this

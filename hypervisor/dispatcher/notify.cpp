@@ -17,7 +17,8 @@ void carry_out(Domain& domain, Raised raised)
     if (vcpu.poll_count == 0) {
         if (raised.upcall_due || raised.newly_pending) schedule::wake(vcpu);
     } else if (raised.newly_pending) {
-        schedule::wake(vcpu);  // looks at its ports again
+        for (std::uint32_t i = 0; i + 1 < vcpu.poll_count; ++i)
+            if (is_pending(pages_of(domain), Port{vcpu.poll_ports[i]})) return schedule::wake(vcpu);
     }
 }
 

@@ -42,6 +42,7 @@ public:
     Builder(Request const& request, boot::KernelImage const& image) : request_{request}, image_{image} {}
     void run();
 
+    bool has(std::uint64_t pfn) override { return domain_->frame(pfn).has_value(); }
     char* page(std::uint64_t pfn) override
     {
         auto const frame = domain_->frame(pfn);
@@ -74,7 +75,7 @@ void Builder::give_memory_one_to_one()
         for (auto at = (range.base + page_size - 1) / page_size; at < last && left != 0; ++at) {
             MachineFrame const frame{at};
             if (!machine.allocator.is_free(frame)) continue;
-            must(domains::populate(*domain_, at, &frame), "too little memory");
+            must(domains::populate(*domain_, at, &frame, FrameAllocator::Contents::keep), "too little memory");
             end_ = std::max(end_, at + 1);
             --left;
         }
@@ -145,7 +146,6 @@ void Builder::run()
              "a start-up page table was refused");
     });
     if (request_.privileged) open_ports();
-    clock::publish_wall(*domain_);
 
     auto const& layout = guest.layout();
     auto& vcpu = domain_->vcpu;

@@ -10,6 +10,7 @@
 #include "domain/vcpu.hpp"
 #include "event/port_table.hpp"
 #include "lib/result.hpp"
+#include "memory/frame_allocator.hpp"
 
 namespace pvn {
 
@@ -66,8 +67,9 @@ void crash(Domain&, std::string_view why, Registers const&);
 void shut_down(Domain&, std::uint32_t reason);
 // Gives back some of its resources; again: call again.
 Result<void> destroy(Domain&);
-// Gives `pfn` a cleared frame; `wanted`: that very one.
-Result<void> populate(Domain&, std::uint64_t pfn, MachineFrame const* wanted = nullptr);
+// Gives `pfn` a cleared frame; `wanted`: that very one.  `keep`: at boot, for a dom0 that may as well see what was there.
+Result<void> populate(Domain&, std::uint64_t pfn, MachineFrame const* wanted = nullptr,
+                      FrameAllocator::Contents = FrameAllocator::Contents::scrub);
 Result<void> give_back(Domain&, std::uint64_t pfn);
 // The frame table has freed a frame of a dying domain.
 void frame_freed(MachineFrame);

@@ -10,6 +10,7 @@
 #include "domain/domain.hpp"
 #include "dispatcher/notify.hpp"
 #include "machine.hpp"
+#include "time/clock.hpp"
 #include "dispatcher/schedule.hpp"
 
 namespace pvn::domains {
@@ -146,12 +147,13 @@ Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_f
         free_own(domain);
         return Fail{Error::no_memory};
     }
+    clock::publish_wall(domain);
     table[id->raw()] = &domain;
     schedule::add(domain.vcpu);
     return &domain;
 }
 
-Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wanted)
+Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wanted, FrameAllocator::Contents contents)
 {
     if (pfn >= domain.p2m.size()) return Fail{Error::range};
     if (domain.p2m[pfn] != PVN_NO_FRAME) return Fail{Error::exists};
@@ -159,7 +161,7 @@ Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wan
     std::optional<MachineFrame> frame;
     if (wanted == nullptr)
         frame = machine.allocator.allocate();
-    else if (machine.allocator.take(*wanted, domain.privileged ? FrameAllocator::Contents::keep : FrameAllocator::Contents::scrub))
+    else if (machine.allocator.take(*wanted, contents))
         frame = *wanted;
     if (!frame) return Fail{Error::no_memory};
     machine.frames->assign(*frame, domain.id);

@@ -25,6 +25,7 @@ struct Vcpu {
     // Valid while it does not run; the running vCPU's are on the entry stack and in the CPU.
     Registers registers{};
     std::uint64_t fs_base{}, gs_base{};
+    std::array<std::uint16_t, 4> selectors{};  // DS ES FS GS
     std::array<std::uint64_t, 4> debug_address{};
     std::uint64_t debug_control{0x400};
     std::uint64_t debug_status{0xffff0ff0};

@@ -11,6 +11,17 @@
 
 namespace pvn::emulate {
 
+// Status flags, [sdm/1] appendix A: parity of the low byte, zero, sign; and of `a - b` those that a logic operation clears.
+static std::uint64_t status_of(std::uint64_t result)
+{
+    return (__builtin_parityll(result & 0xff) == 0 ? 4u : 0u) | (result == 0 ? 0x40u : 0u) | (result >> 63 != 0 ? 0x80u : 0u);
+}
+static std::uint64_t status_of_compare(std::uint64_t a, std::uint64_t b)
+{
+    auto const result = a - b;
+    return status_of(result) | (a < b ? 1u : 0u) | ((a ^ b ^ result) & 0x10) | (((a ^ b) & (a ^ result)) >> 63 != 0 ? 0x800u : 0u);
+}
+
 std::uint64_t& general_register(Registers& r, unsigned number)
 {
     std::uint64_t* const registers[16] = {&r.rax, &r.rcx, &r.rdx, &r.rbx, &r.rsp, &r.rbp, &r.rsi, &r.rdi,
@@ -51,19 +62,21 @@ bool page_table_store(Vcpu& vcpu, Registers& r, std::uint64_t address)
         if (effect.write) {
             auto const seen = table.compare_exchange_entry(domain.id, frame, index, old, effect.value);
             if (!seen) {
-                log("d{}: a store of {} to entry {} of level-{} table {} was refused (error {}) at {}", domain.id.raw(), Hex{effect.value}, index,
+                static constinit unsigned lines = 0;  // a guest can do this as often as it likes
+                if (lines < 100 && ++lines != 0) log("d{}: a store of {} to entry {} of level-{} table {} was refused (error {}) at {}", domain.id.raw(), Hex{effect.value}, index,
                     frames::level_of(table.type(frame)), Hex{frame.raw()}, static_cast<std::int64_t>(seen.error()), Hex{r.rip});
                 return false;
             }
             if (*seen != old) continue;
         }
-        constexpr std::uint64_t carry_flag = 1, zero_flag = 0x40;
+        constexpr std::uint64_t carry_flag = 1;
         if (effect.carry_written) r.rflags = (r.rflags & ~carry_flag) | (effect.carry ? carry_flag : 0);
         if (store->operation == decode::Operation::exchange) general_register(r, static_cast<unsigned>(store->source)) = old;
         if (store->operation == decode::Operation::compare_exchange) {
-            r.rflags = (r.rflags & ~zero_flag) | (effect.write ? zero_flag : 0);
+            r.rflags = (r.rflags & ~flags::arithmetic) | status_of_compare(r.rax, old);
             r.rax = old;
         }
+        if (store->operation >= decode::Operation::bitwise_and) r.rflags = (r.rflags & ~flags::arithmetic) | status_of(effect.value);
         r.rip += store->length;
         return true;
     }

@@ -140,7 +140,9 @@ unsigned emulate_one(Context const& c)
     if (c.left < 2) return 0;
     switch (c.at[1]) {
     case 0x06: return 2;              // clts: no task switch bit here
-    case 0x08: case 0x09: return 2;   // invd, wbinvd: memory is coherent for whoever has no device
+    case 0x08: case 0x09:             // invd, wbinvd: memory is coherent for whoever drives no device
+        if (c.vcpu.domain->privileged) asm volatile("wbinvd" : : : "memory");
+        return 2;
     case 0x20: case 0x21: case 0x22: case 0x23: return c.left >= 3 && move_special(c) ? 3 : 0;
     case 0x30: return write_msr(c) ? 2 : 0;
     case 0x32: return read_msr(c) ? 2 : 0;

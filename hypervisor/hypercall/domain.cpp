@@ -209,7 +209,11 @@ Outcome domain_event_alloc(Vcpu& vcpu, Arguments const& a)
     return PVN_TRY(domain->ports.allocate(remote->id)).raw();
 }
 
-Outcome domain_audit(Vcpu&, Arguments const&) { return static_cast<std::int64_t>(audit::run()); }
+Outcome domain_audit(Vcpu&, Arguments const&)
+{
+    auto const found = audit::run();
+    return found == ~std::uint64_t{0} ? Outcome{Fail{Error::no_memory}} : static_cast<std::int64_t>(found);
+}
 
 Outcome domain_get_traps(Vcpu& vcpu, Arguments const& a)
 {

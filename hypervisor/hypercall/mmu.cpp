@@ -31,6 +31,7 @@ Result<void> flush_vcpus(std::uint64_t mask) { return (mask & ~std::uint64_t{1})
 
 Result<void> operate(Vcpu& vcpu, pvn_mmu_op const& op)
 {
+    if (op.kind <= PVN_MMU_OP_FLUSH_VCPUS && op.reserved != 0) return Fail{Error::invalid};
     switch (op.kind) {
     case PVN_MMU_OP_SET_ROOT: return op.flags != 0 ? Fail{Error::invalid} : set_root(vcpu, op.target);
     case PVN_MMU_OP_FLUSH:

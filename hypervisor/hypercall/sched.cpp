@@ -37,6 +37,7 @@ Outcome sched_poll(Vcpu& vcpu, Arguments const& a)
         auto const port = PVN_TRY(list.read(i));
         if (port == 0 || port >= PVN_EVENT_PORTS) return Fail{Error::invalid};
         if (event::is_pending(pages, Port{port})) return 0;
+        vcpu.poll_ports[i] = port;
     }
     if (a[2] != 0 && a[2] <= clock::now()) return 0;
     vcpu.poll_count = static_cast<std::uint32_t>(a[1]) + 1;

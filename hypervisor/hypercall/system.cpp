@@ -68,8 +68,8 @@ Outcome system_console_write(Vcpu& vcpu, Arguments const& a)
         else
             write_marked(domain, text);
         done += bytes;
+        if (!domain.privileged) domain.console_credit -= bytes;  // also if a later piece cannot be read
     }
-    if (!domain.privileged) domain.console_credit -= allowed;
     return static_cast<std::int64_t>(allowed);
 }
 

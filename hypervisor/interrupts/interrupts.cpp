@@ -91,7 +91,7 @@ void initialise()
 void handle(std::uint64_t v)
 {
     if (v == vector::nmi) return log("NMI");
-    if (v == vector::spurious) return;
+    if (v == vector::spurious) return;  // no end of interrupt for it: [sdm/3] 11.9
     if (v == vector::timer) {
         schedule::timer_fired();
     } else if (v == vector::first_irq - 1) {
@@ -99,9 +99,8 @@ void handle(std::uint64_t v)
     } else if (auto* const irq = v >= vector::first_irq ? find(static_cast<std::uint32_t>(v - vector::first_irq)) : nullptr) {
         if (irq->kind == Kind::level_pin) mask_pin(*irq, true);  // until dom0 says PVN_PHYS_EOI
         if (irq->domain != nullptr) event::raise(*irq->domain, irq->port);
-    } else {
-        return;  // `int n` by a guest has no gate; what is left is a vector that was just unmapped
     }
+    // What is none of these came from a vector that was just unmapped: `int n` of a guest has no gate for them.
     local_apic::end_of_interrupt();
 }
 

@@ -61,7 +61,8 @@ void deliver_events(Vcpu& vcpu, Registers& r)
     if (vdso::returning(r)) {
         // The vDSO lets events through just before its last instructions: the upcall goes on top of the context that it
         // returns to, so that nothing piles up on the stack.
-        if (!vdso::finish_return(vcpu, r)) return deliver(vcpu, r, vector::general_protection, 0);
+        // A bad frame: the vDSO goes on, faults on it, and that fault is delivered as the user's.
+        if (!vdso::finish_return(vcpu, r)) return;
     }
     if (peek(vcpu.page->event_mask) != 0) return;
     auto const handler = peek(vcpu.page->event_entry);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // All C++ entries from the stubs (entry.S).
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/debug_registers.hpp"
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
 #include "arch/x86/vdso.hpp"
@@ -29,6 +30,8 @@ void fault_of_returned_frame(Vcpu& vcpu, Registers& r)
 {
     struct { std::uint64_t rip, cs, rflags, rsp, ss; } frame;
     if (!guest::copy(vcpu, vdso::frame_address(r), &frame, sizeof frame, guest::Access::read))
+        return domains::crash(*vcpu.domain, "return_from_trap without a frame", r);
+    if (vdso::frame_address(r) != r.rsp && !guest::copy(vcpu, r.rsp, &r.rax, sizeof r.rax, guest::Access::read))
         return domains::crash(*vcpu.domain, "return_from_trap without a frame", r);
     auto const error = r.vector == vector::general_protection ? r.error : 0;
     if ((frame.cs & 3) != 3) return domains::crash(*vcpu.domain, "return_from_trap to a bad frame of kernel mode", r);
@@ -68,6 +71,7 @@ void leave()
         if (vcpu.domain->runnable()) break;  // a delivery can end a domain
     }
     traps::sanitise(entry_registers());
+    debug_registers::arm(*this_cpu().current);
 }
 
 }  // namespace
@@ -76,6 +80,7 @@ extern "C" void enter_from_guest(Registers* registers)
 {
     auto& r = *registers;
     auto& vcpu = *this_cpu().current;
+    debug_registers::disarm(vcpu);
     if (r.vector == vector::hypercall)
         hypercall::dispatch(vcpu, r);
     else if (r.vector < 32 && r.vector != vector::nmi && r.vector != vector::machine_check)
@@ -95,6 +100,7 @@ extern "C" void stub_fault(Registers* registers, std::uint64_t address)
 {
     auto const fault = *registers;
     auto& vcpu = *this_cpu().current;
+    debug_registers::disarm(vcpu);
     auto& r = entry_registers();
     if (fault.rip == slot_addresses.leave_iretq) {
         // The context that was to run is on top of the entry stack; its general registers are those of the fault.

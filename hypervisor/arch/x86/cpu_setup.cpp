@@ -40,6 +40,17 @@ struct [[gnu::packed]] TaskState {
 };
 static_assert(sizeof(TaskState) == 104);
 
+constexpr std::uint64_t slot_stacks[] = {slot::entry_stack, slot::nmi_stack, slot::debug_stack, slot::double_fault_stack,
+                                         slot::machine_check_stack};
+
+// Loads a data segment register; null if the guest has changed the descriptor so that it cannot be loaded any more.
+#define LOAD_SELECTOR(register_name, value)                                                                                 \
+    asm volatile(                                                                                                           \
+        "1: mov %w0, %%" register_name "; jmp 3f\n"                                                                         \
+        "2: mov %w1, %%" register_name "\n3:\n"                                                                             \
+        ".pushsection .extable, \"a\"; .quad 1b, 2b; .popsection"                                                           \
+        : : "r"(std::uint64_t{value}), "r"(std::uint64_t{0}))
+
 constexpr std::uint64_t fpu_states = 0xe7;  // x87, SSE, AVX, AVX-512 (three parts); PKRU is left out
 
 std::uint64_t own_frame_or_stop()
@@ -107,7 +118,7 @@ void build_slot()
     // The I/O bitmap's last byte must be all ones and inside the limit.  [sdm/1] 19.5.2
     std::memset(fresh_slot_page(slot::io_bitmap_end, paging::read_only), 0xff, page_size);
 
-    for (auto const stack : {slot::entry_stack, slot::nmi_stack, slot::debug_stack, slot::double_fault_stack, slot::machine_check_stack})
+    for (auto const stack : slot_stacks)
         fresh_slot_page(stack, paging::read_write);
 
     self.constants[0] = self.hypervisor_root;
@@ -232,6 +243,8 @@ void set_descriptor(unsigned index, std::uint64_t value) { this_cpu().gdt[index]
 void save(Vcpu& vcpu)
 {
     vcpu.registers = entry_registers();
+    asm volatile("mov %%ds, %w0; mov %%es, %w1; mov %%fs, %w2; mov %%gs, %w3"
+                 : "=r"(vcpu.selectors[0]), "=r"(vcpu.selectors[1]), "=r"(vcpu.selectors[2]), "=r"(vcpu.selectors[3]));
     vcpu.fs_base = read_fs_base();
     vcpu.gs_base = read_gs_base();
     asm volatile("xsave64 (%0)" : : "r"(vcpu.fpu), "a"(~0u), "d"(~0u) : "memory");
@@ -246,8 +259,8 @@ void load(Vcpu& vcpu)
 {
     auto& self = this_cpu();
     auto& domain = *vcpu.domain;
-    // Rule 6: leftovers on the entry stack are the former vCPU's.
-    std::memset(reinterpret_cast<void*>(PVN_SLOT_BASE + slot::entry_stack), 0, page_size);
+    // Rule 6: leftovers on the stacks of the slot are the former vCPU's.
+    for (auto const stack : slot_stacks) std::memset(reinterpret_cast<void*>(PVN_SLOT_BASE + stack), 0, page_size);
     entry_registers() = vcpu.registers;
 
     map_slot_page(slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
@@ -258,8 +271,10 @@ void load(Vcpu& vcpu)
     write_cr3(self.hypervisor_root);
 
     for (unsigned i = 0; i < vcpu.descriptor.size(); ++i) set_descriptor(PVN_GDT_FIRST_OWN + i, vcpu.descriptor[i]);
-    // Data segment selectors are the guest kernel's to reload; null ones cannot name another domain's descriptor.
-    asm volatile("mov %w0, %%ds; mov %w0, %%es; mov %w0, %%fs; mov %w0, %%gs" : : "r"(std::uint64_t{0}));
+    LOAD_SELECTOR("ds", vcpu.selectors[0]);
+    LOAD_SELECTOR("es", vcpu.selectors[1]);
+    LOAD_SELECTOR("fs", vcpu.selectors[2]);  // the bases follow below
+    LOAD_SELECTOR("gs", vcpu.selectors[3]);
     write_fs_base(vcpu.fs_base);
     write_gs_base(vcpu.gs_base);
     asm volatile("xrstor64 (%0)" : : "r"(vcpu.fpu), "a"(~0u), "d"(~0u) : "memory");
@@ -267,7 +282,7 @@ void load(Vcpu& vcpu)
     if (vcpu.debug_control & 0xff) {
         asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3" : : "r"(vcpu.debug_address[0]),
                      "r"(vcpu.debug_address[1]), "r"(vcpu.debug_address[2]), "r"(vcpu.debug_address[3]));
-        asm volatile("mov %0, %%dr6; mov %1, %%dr7" : : "r"(vcpu.debug_status), "r"(vcpu.debug_control));
+        asm volatile("mov %0, %%dr6" : : "r"(vcpu.debug_status));  // DR7 is loaded on the way out
     }
     load_root(vcpu.root);
     self.current = &vcpu;

@@ -7,17 +7,27 @@
 namespace pvn::debug_registers {
 namespace {
 
-constexpr std::uint64_t general_detect = 1 << 13, always_one = 1 << 10, control_bits = 0xffff03ff;
+constexpr std::uint64_t enables = 0xff, general_detect = 1 << 13, always_one = 1 << 10, control_bits = 0xffff03ff;
 
 void load(Vcpu const& vcpu)
 {
     asm volatile("mov %0, %%dr7" : : "r"(always_one));
     asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3" : : "r"(vcpu.debug_address[0]), "r"(vcpu.debug_address[1]),
                  "r"(vcpu.debug_address[2]), "r"(vcpu.debug_address[3]));
-    asm volatile("mov %0, %%dr6; mov %1, %%dr7" : : "r"(vcpu.debug_status), "r"(vcpu.debug_control));
+    asm volatile("mov %0, %%dr6" : : "r"(vcpu.debug_status));
 }
 
 }  // namespace
+
+void disarm(Vcpu const& vcpu)
+{
+    if ((vcpu.debug_control & enables) != 0) asm volatile("mov %0, %%dr7" : : "r"(always_one));
+}
+
+void arm(Vcpu const& vcpu)
+{
+    if ((vcpu.debug_control & enables) != 0) asm volatile("mov %0, %%dr7" : : "r"(vcpu.debug_control));
+}
 
 Result<void> write(Vcpu& vcpu, std::uint64_t index, std::uint64_t value)
 {

@@ -65,6 +65,8 @@ stub_syscall:
     lea vdso_hypercall_return(%rip), %rax
     cmp %rax, %rcx
     je hypercall
+    cmpq $0, vcpu_syscall_entry(%rip)
+    je no_syscall_entry
     rdgsbase %rax
     mov %rax, vcpu_user_gs_base(%rip)
     mov vcpu_kernel_gs_base(%rip), %rax
@@ -96,6 +98,8 @@ hypercall:
 stub_compat_syscall:
     mov %rsp, slot_scratch(%rip)
     lea slot_entry_stack_top(%rip), %rsp
+    cmpq $0, vcpu_compat_syscall_entry(%rip)
+    je no_compat_syscall_entry
     push %rax
     rdgsbase %rax
     mov %rax, vcpu_user_gs_base(%rip)
@@ -109,6 +113,27 @@ stub_compat_syscall:
     push $KERNEL_CS
     push vcpu_compat_syscall_entry(%rip)
     iretq
+
+// A kernel without that entry: the instruction does not exist (#UD), as with EFER.SCE clear.  SYSCALL has two bytes.
+// Ring 1 may come here too; it is shown as ring 3, where it would have been of use.
+no_syscall_entry:
+    pop %rax
+    push $0x2b
+    push slot_scratch(%rip)
+    push %r11
+    push $0x33
+    jmp 1f
+no_compat_syscall_entry:
+    push $0x2b
+    push slot_scratch(%rip)
+    push %r11
+    push $0x23
+1:  push %rcx
+    subq $2, (%rsp)
+    push $0
+    push $6
+    PUSH_REGISTERS
+    jmp enter_hypervisor
 
 // --- exceptions --------------------------------------------------------------------------------------------------
 // Stack: vector, error, RIP CS RFLAGS RSP SS.  A fault that is the guest's own is handed to it here, without leaving
@@ -303,7 +328,8 @@ ist_from_ring_0:
     lock incl slot_scratch + 8(%rip)
     add $16, %rsp
     iretq
-1:  push %rax
+1:  orl $0x10000, 32(%rsp)              // RF: a breakpoint on an instruction of the hypervisor would hit again for ever
+    push %rax
     xor %eax, %eax
     mov %rax, %dr6
     pop %rax

@@ -45,6 +45,7 @@ vdso_user_saved:                        // RSP: RAX, then the frame
 vdso_user_iretq:
     iretq
 4:  int $0x82
+    ud2                                 // so that the address after INT is still before the end
 .global vdso_return_end
 vdso_return_end:
 

@@ -72,6 +72,8 @@ common_trap:
     push %r13
     push %r14
     push %r15
+    pushfq
+    popq entry_flags(%rip)
     cld
     mov %rsp, %rdi
     call guest_trap
@@ -116,3 +118,6 @@ vdso_hypercall_address: .quad 0xffff800000010000
 vdso_return_address: .quad 0xffff800000010040
 vcpu_kernel_sp_address: .quad 0xffff800000080018
 syscall_user_rsp: .quad 0
+.global entry_flags
+entry_flags: .quad 0
+

@@ -2,7 +2,8 @@
 #include "guest.hpp"
 
 extern "C" {
-extern char trap_stubs[];
+extern char trap_stubs[], trap_return[], user_start[], user_end[];
+extern std::uint64_t entry_flags;
 void syscall_stub();
 
 void* memset(void* to, int value, std::size_t bytes)
@@ -15,6 +16,14 @@ void* memcpy(void* to, void const* from, std::size_t bytes)
 {
     void* at = to;
     asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(bytes) : : "memory");
+    return to;
+}
+void* memmove(void* to, void const* from, std::size_t bytes)
+{
+    auto* const t = static_cast<char volatile*>(to);
+    auto const* const f = static_cast<char const*>(from);
+    if (t < f) return memcpy(to, from, bytes);
+    while (bytes-- != 0) t[bytes] = f[bytes];
     return to;
 }
 std::size_t strlen(char const* text)
@@ -35,9 +44,11 @@ alignas(16) char kernel_stack[16384];
 
 struct Recovery {
     std::uint64_t rip, rsp, rbp, rbx, r12, r13, r14, r15;
-    bool armed;
+    bool armed, user, masked;
     Caught caught;
+    Entry entry;
 } recovery;
+alignas(16) char resume_stack[8192];
 
 }  // namespace
 
@@ -105,10 +116,72 @@ __attribute__((noinline)) Caught catch_trap_of(void (*code)(void*), void* argume
     return recovery.caught;
 }
 
+Entry const& last_entry() { return recovery.entry; }
+
+__attribute__((noinline)) Entry const& run_user(Registers const& context)
+{
+    auto* const frame = reinterpret_cast<Registers*>(resume_stack + sizeof resume_stack - 16) - 1;
+    *frame = context;
+    recovery.masked = vcpu().event_mask != 0;
+    vcpu().event_mask = 1;
+    recovery.user = true;
+    asm volatile(
+        "lea 1f(%%rip), %%rax; mov %%rax, 0(%0); mov %%rsp, 8(%0); mov %%rbp, 16(%0); mov %%rbx, 24(%0)\n"
+        "mov %%r12, 32(%0); mov %%r13, 40(%0); mov %%r14, 48(%0); mov %%r15, 56(%0)\n"
+        "mov %1, %%rsp; jmp trap_return\n"
+        "1:"
+        : : "r"(&recovery), "r"(frame)
+        : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+    return recovery.entry;
+}
+
+void use_user_memory()
+{
+    std::uint64_t at = user_code;
+    for (auto const* page = user_start; page != user_end; page += 4096, at += 4096) {
+        auto const e = map_user(at, pfn_of(page), 5);
+        if (e != 0) fail(__FILE__, __LINE__, "user code can be mapped", static_cast<std::uint64_t>(e));
+    }
+    auto const e = map_user(user_stack, pfn_of(allocate_page()), 7 | 1ull << 63);
+    if (e != 0) fail(__FILE__, __LINE__, "a user stack can be mapped", static_cast<std::uint64_t>(e));
+}
+
+std::uint64_t user_address(void const* p) { return user_code + static_cast<std::uint64_t>(static_cast<char const*>(p) - user_start); }
+
+Registers user_context(void const* code)
+{
+    Registers r{};
+    set_pattern(r);
+    r.rip = user_address(code), r.cs = PVN_USER_CS, r.rflags = 0x202, r.rsp = user_stack_top, r.ss = PVN_USER_SS;
+    return r;
+}
+
+// In the order of GUEST_PATTERN; RSP has no part in it.
+static constexpr std::uint64_t Registers::*pattern_order[] = {
+    &Registers::rax, &Registers::rbx, &Registers::rcx, &Registers::rdx, &Registers::rsi, &Registers::rdi, &Registers::rbp, nullptr,
+    &Registers::r8, &Registers::r9, &Registers::r10, &Registers::r11, &Registers::r12, &Registers::r13, &Registers::r14, &Registers::r15};
+
+void set_pattern(Registers& r)
+{
+    for (unsigned i = 0; i < 16; ++i)
+        if (pattern_order[i] != nullptr) r.*pattern_order[i] = 0x0101010101010101 * (0xa0 + i);
+}
+
+bool has_pattern(Registers const& r)
+{
+    for (unsigned i = 0; i < 16; ++i)
+        if (pattern_order[i] != nullptr && r.*pattern_order[i] != 0x0101010101010101 * (0xa0 + i)) return false;
+    return true;
+}
+
 extern "C" void guest_trap(Registers* r)
 {
-    if (recovery.armed && r->vector < 33) {
-        recovery.armed = false;
+    bool const user_stop = recovery.user && (r->cs & 3) == 3 && r->vector != event_vector;
+    if ((recovery.armed && r->vector < 33) || user_stop) {
+        recovery.armed = recovery.user = false;
+        std::uint64_t gs_base;
+        asm volatile("rdgsbase %0" : "=r"(gs_base));
+        recovery.entry = {*r, reinterpret_cast<std::uint64_t>(&r->ss + 1), entry_flags, gs_base, vcpu().event_mask != 0};
         recovery.caught = {static_cast<int>(r->vector), r->error, r->rip, vcpu().fault_address, r->rflags, r->cs};
         r->rip = recovery.rip;
         r->rsp = recovery.rsp;
@@ -120,7 +193,8 @@ extern "C" void guest_trap(Registers* r)
         r->r15 = recovery.r15;
         r->cs = PVN_KERNEL_CS;
         r->ss = PVN_KERNEL_SS;
-        r->rflags &= ~std::uint64_t{0x40500};
+        r->rflags &= ~std::uint64_t{0x54500};
+        if (user_stop) r->rflags = recovery.masked ? 2 : 0x202;
         return;
     }
     if (handler != nullptr) return handler(*r);

@@ -50,6 +50,28 @@ Caught catch_trap(Code code)
     return catch_trap_of([](void* c) { (*static_cast<Code*>(c))(); }, &code);
 }
 
+// What the handler of the last trap that catch_trap or run_user caught was entered with.
+struct Entry {
+    Registers registers;
+    std::uint64_t frame_end;  // address of what lies above the frame
+    std::uint64_t flags;      // the CPU's own RFLAGS
+    std::uint64_t gs_base;
+    bool masked;              // events
+};
+Entry const& last_entry();
+
+// Ring 3: run_user() resumes a context by return_from_trap and returns at its next trap, `int 0x80` or system call.
+// use_user_memory() maps section .user and a stack; user_address() is where ring 3 finds what the linker put there.
+Entry const& run_user(Registers const&);
+void use_user_memory();
+std::uint64_t user_address(void const* in_user_section);
+Registers user_context(void const* code);  // all general registers hold the pattern
+inline constexpr std::uint64_t user_code = 0x400000, user_stack = 0x600000, user_stack_top = user_stack + 0xff0;
+
+// A value of its own for each general register; the same in PATTERN.
+void set_pattern(Registers&);
+bool has_pattern(Registers const&);
+
 // Memory: a free page that is mapped at VIRTUAL_BASE, zeroed, and where it is.
 void* allocate_page();
 inline std::uint64_t pfn_of(void const* p) { return (reinterpret_cast<std::uint64_t>(p) - start().virtual_base) / 4096; }
@@ -76,6 +98,13 @@ inline std::uint64_t flags_register()
 }
 
 }  // namespace guest
+
+#define GUEST_PATTERN                                                                                                  \
+    "movabs $0xa0a0a0a0a0a0a0a0, %rax; movabs $0xa1a1a1a1a1a1a1a1, %rbx; movabs $0xa2a2a2a2a2a2a2a2, %rcx\n"           \
+    "movabs $0xa3a3a3a3a3a3a3a3, %rdx; movabs $0xa4a4a4a4a4a4a4a4, %rsi; movabs $0xa5a5a5a5a5a5a5a5, %rdi\n"           \
+    "movabs $0xa6a6a6a6a6a6a6a6, %rbp; movabs $0xa8a8a8a8a8a8a8a8, %r8; movabs $0xa9a9a9a9a9a9a9a9, %r9\n"             \
+    "movabs $0xaaaaaaaaaaaaaaaa, %r10; movabs $0xabababababababab, %r11; movabs $0xacacacacacacacac, %r12\n"           \
+    "movabs $0xadadadadadadadad, %r13; movabs $0xaeaeaeaeaeaeaeae, %r14; movabs $0xafafafafafafafaf, %r15\n"
 
 #define CHECK(condition) \
     do { if (!(condition)) guest::fail(__FILE__, __LINE__, #condition, 0); } while (false)

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// The one-shot timer fires at its deadline, not before and only once; BLOCK and POLL end when they must; time never goes back and agrees
+// with what the guest computes from its page and the TSC.
+#include "guest.hpp"
+
+char const guest_name[] = "timer";
+
+namespace {
+
+int upcalls;
+std::uint64_t port;
+
+std::uint64_t now()
+{
+    auto const volatile& t = guest::vcpu().time;
+    for (;;) {
+        auto const version = t.version;
+        std::uint32_t low, high;
+        asm volatile("lfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
+        auto const delta = (std::uint64_t{high} << 32 | low) - t.tsc_timestamp;
+        auto const shifted = t.tsc_shift < 0 ? delta >> -t.tsc_shift : delta << t.tsc_shift;
+        auto const result = t.system_time + static_cast<std::uint64_t>(static_cast<unsigned __int128>(shifted) * t.tsc_to_system_mul >> 32);
+        if ((version & 1) == 0 && version == t.version) return result;
+    }
+}
+std::uint64_t uptime()
+{
+    pvn_system_info info{};
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, reinterpret_cast<std::uint64_t>(&info)), 0);
+    return info.uptime;
+}
+bool pending() { return (guest::domain().event_pending[port / 64] >> port % 64 & 1) != 0; }
+void clear()
+{
+    guest::vcpu().event_pending = 0;
+    guest::vcpu().pending_words = 0;
+    guest::domain().event_pending[port / 64] &= ~(std::uint64_t{1} << port % 64);
+}
+void on_event(guest::Registers& r)
+{
+    CHECK_EQUAL(r.vector, guest::event_vector);
+    CHECK(pending());
+    clear();
+    ++upcalls;
+}
+constexpr std::uint64_t ms = 1000000;
+
+}  // namespace
+
+void guest_main()
+{
+    guest::install_traps();
+    guest::set_handler(on_event);
+    auto& page = guest::vcpu();
+    port = static_cast<std::uint64_t>(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_TIMER, 0));
+    auto const other = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_IPI, 0));
+    CHECK_EQUAL(hypercall(PVN_EVENT_UNMASK, port), 0);
+
+    // One clock.
+    auto last = now();
+    for (int i = 0; i < 2000; ++i) {
+        auto const a = now(), b = uptime(), c = now();
+        CHECK(last <= a && a <= b + 1000 && b <= c + 1000);
+        last = c;
+    }
+
+    // The past fires at once, the future when it is there; a stopped one does not.
+    page.event_mask = 0;
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, 1), 0);
+    CHECK_EQUAL(upcalls, 1);
+    auto deadline = now() + 5 * ms;
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, deadline), 0);
+    CHECK_EQUAL(upcalls, 1);
+    while (__atomic_load_n(&upcalls, __ATOMIC_RELAXED) == 1) CHECK(now() < deadline + 2000 * ms);
+    CHECK(now() + 1000 >= deadline);
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, now() + 3 * ms), 0);
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, 0), 0);
+    for (auto const end = now() + 10 * ms; now() < end;) {}
+    CHECK_EQUAL(upcalls, 2);
+
+    // Block, with the upcall masked before: it unmasks.
+    page.event_mask = 1;
+    deadline = now() + 5 * ms;
+    auto const blocked = page.runstate.time[PVN_RUNSTATE_BLOCKED];
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, deadline), 0);
+    CHECK_EQUAL(hypercall(PVN_SCHED_BLOCK), 0);
+    CHECK_EQUAL(upcalls, 3);
+    CHECK(now() + 1000 >= deadline);
+    CHECK(page.runstate.time[PVN_RUNSTATE_BLOCKED] >= blocked + 3 * ms);
+    page.event_mask = 1;
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, 1), 0);
+    asm volatile("call *%0" : : "r"(std::uint64_t{PVN_VDSO_BLOCK}) : "rax", "rcx", "r11", "memory", "cc");  // one is pending: at once
+    CHECK_EQUAL(upcalls, 4);
+
+    // Poll: of a port that stays quiet until the deadline, though another event comes on the way; events stay masked.
+    page.event_mask = 1;
+    auto const start = now();
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, start + 2 * ms), 0);
+    std::uint32_t list[1] = {other};
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, start + 8 * ms), 0);
+    CHECK(now() + 1000 >= start + 8 * ms);
+    CHECK(pending());
+    CHECK_EQUAL(upcalls, 4);
+    CHECK_EQUAL(page.event_mask, 1u);
+    clear();
+    // Of the timer's own port, without a deadline, masked port: ends when it is pending.
+    guest::domain().event_mask[port / 64] |= std::uint64_t{1} << port % 64;
+    list[0] = static_cast<std::uint32_t>(port);
+    deadline = now() + 4 * ms;
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, deadline), 0);
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 0), 0);
+    CHECK(pending() && now() + 1000 >= deadline);
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 0), 0);  // still pending: at once
+    clear();
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 1), 0);  // a deadline that is over
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 65, 0), -PVN_E_INVALID);
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, 0x1000, 1, 0), -PVN_E_BAD_ADDRESS);
+    list[0] = PVN_EVENT_PORTS;
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 0), -PVN_E_INVALID);
+    CHECK_EQUAL(upcalls, 4);
+}
