@@ -232,7 +232,7 @@ test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 .PHONY: test-system
 test-system: ## boots Linux as dom0 and drives it
 	@rm -f $(B)/results/system.json
-	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs && tests/system/run.py; \
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs && $(MAKE) iso GUEST=start && tests/system/run.py; \
 	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
 	echo 'system: there are no tests with Linux yet'; fi
 
