@@ -180,8 +180,7 @@ def test_grub_iso(_):
 
 test_grub_iso.boots_itself = True
 
-# Those that drive Linux join when they have passed: CAVEATS.md
-TESTS = [test_grub_iso]
+TESTS = [test_grub_iso, test_dom0_boots, test_create_console_destroy, test_repeated, test_bad_input]
 
 
 def main():

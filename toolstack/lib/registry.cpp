@@ -34,7 +34,13 @@ Registry::Registry()
     if (lock_.get() < 0 || flock(lock_.get(), LOCK_EX) != 0) throw Problem{fmt::format("cannot write to {}: run this command as root", run_folder())};
 }
 
-void Registry::unlock() { lock_ = File{}; }
+// Explicitly: a console server that was forked meanwhile shares the lock, and closing our descriptor would leave it with that process.
+void Registry::unlock()
+{
+    if (lock_.get() >= 0) flock(lock_.get(), LOCK_UN);
+    lock_ = File{};
+}
+Registry::~Registry() { unlock(); }
 
 std::vector<Record> Registry::read(std::vector<pvn_domain_info> const& running) const
 {

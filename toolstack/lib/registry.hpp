@@ -24,6 +24,9 @@ struct Record {
 class Registry {
 public:
     Registry();  // makes the folder; holds its lock while it lives
+    ~Registry();
+    Registry(Registry const&) = delete;
+    Registry& operator=(Registry const&) = delete;
     std::vector<Record> read(std::vector<pvn_domain_info> const& running) const;  // forgets those that run no more
     void write(Record const&) const;
     void forget(std::string const& name) const;
