@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""A machine in QEMU with Paravane and Linux as dom0, driven through its serial port as a person would."""
+import os
+import pathlib
+import re
+import select
+import shlex
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOGS = ROOT / 'build/system'
+PROMPT = 'dom0 # '
+
+
+class Failure(Exception):
+    pass
+
+
+class Machine:
+    """QEMU with Paravane; what its serial port says is in `text`."""
+
+    def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None):
+        self.text = ''
+        self.seen = 0
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self.log = open(LOGS / f'{name}.log', 'w', buffering=1)
+        command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', str(memory), '-display', 'none', '-serial', 'stdio', '-no-reboot',
+                   '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
+        command += boot or ['-kernel', 'build/paravane', '-append', paravane, '-initrd', f'build/vmlinux {cmdline},build/initramfs.cpio.gz']
+        self.log.write(shlex.join(command) + '\n')
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+    def expect(self, pattern, timeout=60):
+        """Waits until `pattern` matches what came since the last match; returns the match."""
+        deadline = time.monotonic() + timeout
+        while True:
+            match = re.search(pattern, self.text[self.seen:])
+            if match:
+                self.seen += match.end()
+                return match
+            if re.search(r'\bpanic:', self.text):
+                raise Failure('the hypervisor panicked')
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Failure(f'no {pattern!r} within {timeout} s; the last lines were:\n' + self.text[-1500:])
+            ready, _, _ = select.select([self.process.stdout], [], [], left)
+            if ready:
+                piece = self.process.stdout.read(65536)
+                if piece == b'':
+                    raise Failure(f'the machine ended while waiting for {pattern!r}:\n' + self.text[-1500:])
+                if piece:
+                    decoded = piece.decode('utf-8', 'replace').replace('\r', '')
+                    self.text += decoded
+                    self.log.write(decoded)
+
+    def send(self, text):
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def boot(self):
+        self.expect(r'Paravane: dom0 ready', 120)
+        self.expect(re.escape(PROMPT))
+
+    def run(self, command, timeout=60):
+        """A command at dom0's shell: its output and exit code."""
+        # The echo of the command line does not hold the mark: the shell puts it together.
+        self.send(f'{command}; echo "exit"-code=$?\n')
+        start = self.seen
+        match = self.expect(r'\nexit-code=(\d+)\n', timeout)
+        output = self.text[start:self.seen - len(match.group(0))]
+        self.expect(re.escape(PROMPT))
+        return output, int(match.group(1))
+
+    def must(self, command, timeout=60):
+        output, code = self.run(command, timeout)
+        if code != 0:
+            raise Failure(f'`{command}` ended with {code}:\n{output}')
+        return output
+
+
+def check(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+def free_frames(machine):
+    return int(re.search(r'\((\d+) frames\)', machine.must('pvn info')).group(1))
