@@ -10,6 +10,7 @@
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
 #include "arch/x86/per_cpu.hpp"
+#include "arch/x86/secondary_cpus.hpp"
 #include "console/log.hpp"
 #include "dispatcher/schedule.hpp"
 #include "domain/builder.hpp"
@@ -18,6 +19,7 @@
 #include "interrupts/local_apic.hpp"
 #include "machine.hpp"
 #include "time/clock.hpp"
+#include "tlb/flush.hpp"
 
 extern "C" char image_physical_start[], image_physical_end[];
 
@@ -33,20 +35,26 @@ constexpr std::uint64_t early_limit = 1 << 30;  // the boot tables map no more
 class FrameMemory final : public frames::Memory {
 public:
     std::uint64_t* table(MachineFrame frame) override { return frame_pointer<std::uint64_t>(frame); }
-    // One CPU, which flushed when it entered the hypervisor: loading CR3 leaves nothing, without PGE and PCID.
-    void flush_stale_writable(MachineFrame) override {}
+    void flush_stale_writable(MachineFrame frame) override { tlb::flush_dropped(machine.frame_table->owner(frame)); }
     void write_back(MachineFrame) override { asm volatile("wbinvd" : : : "memory"); }
     void root_entry_changed(MachineFrame l4, unsigned index, std::uint64_t value) override
     {
-        auto& self = this_cpu();
-        if (self.current != nullptr && self.current->root == l4) self.guest_root[index] = value;
+        for (std::uint32_t id = 0; id < cpu_count; ++id) {
+            auto& cpu = *all_cpus[id];
+            Guard const guard{cpu.root_lock};
+            if (cpu.carried_root == l4) cpu.guest_root[index] = value;
+        }
+    }
+    void entry_dropped(DomainId id) override
+    {
+        if (auto* const domain = domains::find(id)) tlb::dropped(*domain);
     }
     bool may_map_foreign(DomainId mapper, MachineFrame) override
     {
         auto const* const domain = domains::find(mapper);
         return domain != nullptr && domain->privileged;
     }
-    void frame_freed(MachineFrame frame) override { domains::frame_freed(frame); }
+    void frame_freed(MachineFrame frame) override PVN_UNCHECKED { domains::frame_freed(frame); }
 };
 
 constinit FrameMemory frame_memory{};
@@ -141,33 +149,36 @@ void initialise_memory(BootAllocator& allocator, boot::MemoryRange const& own)
     }
     auto* const bits = static_cast<std::uint64_t*>(cleared(count / 8 + 8));
     auto* const entries = static_cast<frames::Frame*>(cleared(count * sizeof(frames::Frame)));
+    auto const allocator_access = machine.allocator.lock();
     auto const physical_bits = cpu::cpuid(0x80000008).a & 0xff;
-    machine.frames = new (frame_table_place) frames::FrameTable{{entries, count}, frame_memory, physical_bits};
-    machine.allocator.initialise({bits, count / 64 + 1}, scrub);
+    machine.frame_table = new (frame_table_place) frames::FrameTable{{entries, count}, frame_memory, physical_bits};
+    allocator_access->initialise({bits, count / 64 + 1}, scrub);
 
     // RAM is free, but for what lies below 1 MiB of the firmware's, the image, and what the boot allocator gave.
     for (auto const& range : machine.boot.memory())
         if (range.type == boot::MemoryType::ram)
-            machine.allocator.add(MachineFrame{(range.base + page_size - 1) / page_size},
+            allocator_access->add(MachineFrame{(range.base + page_size - 1) / page_size},
                                   (range.base + range.length) / page_size - (range.base + page_size - 1) / page_size);
     auto const keep = [&](std::uint64_t from, std::uint64_t to) {
         for (auto at = from / page_size; at < (to + page_size - 1) / page_size && at < count; ++at) {
-            machine.allocator.take(MachineFrame{at}, FrameAllocator::Contents::keep);
-            if (machine.frames->owner(MachineFrame{at}) == frames::no_owner) machine.frames->assign(MachineFrame{at}, frames::hypervisor_owner);
+            allocator_access->take(MachineFrame{at}, FrameAllocator::Contents::keep);
+            if (machine.frame_table->owner(MachineFrame{at}) == frames::no_owner) machine.frame_table->assign(MachineFrame{at}, frames::hypervisor_owner);
         }
     };
     keep(reinterpret_cast<std::uint64_t>(image_physical_start), reinterpret_cast<std::uint64_t>(image_physical_end));
     keep(allocator.top(), own.base + own.length);
+    auto const trampoline = secondary_cpus::trampoline.raw() * page_size;
+    keep(trampoline, trampoline + page_size);
     for (std::uint64_t at = 0; at < count; ++at)
-        if (!machine.allocator.is_free(MachineFrame{at}) && machine.frames->owner(MachineFrame{at}) == frames::no_owner)
-            machine.frames->mark_device(MachineFrame{at});
+        if (!allocator_access->is_free(MachineFrame{at}) && machine.frame_table->owner(MachineFrame{at}) == frames::no_owner)
+            machine.frame_table->mark_device(MachineFrame{at});
 }
 
 void release_modules()
 {
     for (auto const& module : std::span{machine.boot.modules}.first(machine.boot.module_count))
         for (auto at = module.base / page_size; at < (module.base + module.size + page_size - 1) / page_size; ++at)
-            if (machine.frames->release(MachineFrame{at}, frames::hypervisor_owner)) machine.allocator.free(MachineFrame{at});
+            free_own_frame(at * page_size);
 }
 
 // The loader's line begins with the file's name.
@@ -177,6 +188,11 @@ std::string_view without_name(std::string_view line)
     return space == line.npos ? std::string_view{} : line.substr(space + 1);
 }
 
+std::uint32_t vcpus(std::string_view line, std::string_view option, std::uint64_t otherwise)
+{
+    return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(boot::size_option(line, option, otherwise), 1, vcpu_limit));
+}
+
 void build_domains()
 {
     auto const modules = std::span{machine.boot.modules}.first(machine.boot.module_count);
@@ -184,11 +200,11 @@ void build_domains()
     for (std::size_t i = 0; i < modules.size(); ++i) {
         auto const line = without_name(modules[i].text());
         if (boot::flag(line, "domain")) {
-            builder::build({module_bytes(modules[i]), {}, line, false, boot::size_option(line, "memory", 32 << 20)});
+            builder::build({module_bytes(modules[i]), {}, line, false, boot::size_option(line, "memory", 32 << 20), vcpus(line, "vcpus", 1)});
         } else {
             bool const initrd = i + 1 < modules.size() && !boot::flag(without_name(modules[i + 1].text()), "domain");
             auto const memory = boot::size_option(machine.boot.text(), "dom0_mem", machine.ram_frames / 2 * page_size);
-            builder::build({module_bytes(modules[i]), initrd ? module_bytes(modules[i + 1]) : std::span<std::byte const>{}, line, true, memory});
+            builder::build({module_bytes(modules[i]), initrd ? module_bytes(modules[i + 1]) : std::span<std::byte const>{}, line, true, memory, vcpus(machine.boot.text(), "dom0_max_vcpus", cpu_count)});
             i += initrd ? 1 : 0;
         }
     }
@@ -199,26 +215,42 @@ void build_domains()
 {
     interrupts::initialise();
     clock::initialise();
+    secondary_cpus::start(static_cast<std::uint32_t>(boot::size_option(machine.boot.text(), "maxcpus", cpu_limit)));
     build_domains();
-    log("{} of {} MiB free; scheduler {}", machine.allocator.free_count() / 256, machine.ram_frames / 256, schedule::policy_name());
+    log("{} of {} MiB free; scheduler {}", machine.allocator.lock()->free_count() / 256, machine.ram_frames / 256, schedule::policy_name());
+    for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))
+        (void)domains::unpause(*domain);
     schedule::run();
 }
 
 }  // namespace
 
+// Before this CPU has its window, nobody else runs.
+static constinit bool this_cpu_ready = false;
+static constinit std::uint32_t early_ranks = 0;
+
+std::uint32_t& held_ranks() { return this_cpu_ready ? this_cpu().held_ranks : early_ranks; }
+
+void lock_order_violated(Rank rank)
+{
+    log("a lock of rank {} is taken while ranks {} are held", static_cast<std::uint32_t>(rank), Hex{held_ranks()});
+    panic("lock order");
+}
+
 std::uint64_t allocate_own_frame()
 {
-    auto const frame = machine.allocator.allocate();
+    auto const frame = machine.allocator.lock()->allocate();
     if (!frame) return 0;
-    machine.frames->assign(*frame, frames::hypervisor_owner);
+    LockedFrames const table;
+    table->assign(*frame, frames::hypervisor_owner);
     return frame->raw() * page_size;
 }
 
 void free_own_frame(std::uint64_t physical)
 {
     MachineFrame const frame{physical / page_size};
-    if (!machine.frames->release(frame, frames::hypervisor_owner)) panic("a frame of the hypervisor is still in use");
-    machine.allocator.free(frame);
+    if (!LockedFrames{}->release(frame, frames::hypervisor_owner)) panic("a frame of the hypervisor is still in use");
+    machine.allocator.lock()->free(frame);
 }
 
 void power_off()
@@ -238,6 +270,7 @@ void restart()
 
 void panic(std::string_view why)
 {
+    console::take_for_panic();
     log("panic: {}", why);
     if (boot::flag(machine.boot.text(), "debug_exit")) cpu::out8(0xf4, 0x11);
     cpu::stop();
@@ -257,8 +290,10 @@ extern "C" [[noreturn]] void hypervisor_main(std::uint32_t magic, std::uint32_t 
     paging::initialise(allocator, machine.boot.memory());
     if (machine.boot.rsdp == 0) machine.boot.rsdp = find_rsdp();
     initialise_memory(allocator, own);
-    cpu::initialise_this(0);
-    local_apic::initialise();
+    cpu::activate(cpu::prepare(0));
+    this_cpu_ready = true;
+    interrupts::initialise_cpu();
+    this_cpu().apic_id = local_apic::id();
     asm volatile("mov %0, %%rsp; xor %%ebp, %%ebp; jmp *%1" : : "r"(cpu_stack_top), "r"(&continue_on_cpu_stack));
     __builtin_unreachable();
 }

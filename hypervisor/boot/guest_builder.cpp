@@ -82,7 +82,6 @@ pvn_start_info& GuestBuilder::start_info(std::string_view command_line)
     auto& info = *reinterpret_cast<pvn_start_info*>(memory_.page(layout_.start_info_pfn));
     info.magic = PVN_START_MAGIC;
     info.abi_version = PVN_ABI_VERSION;
-    info.vcpus = 1;
     info.virtual_base = image_.virtual_base;
     info.direct_map_base = image_.direct_map_base.value_or(0);
     info.start_info_pfn = layout_.start_info_pfn;

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 
 #include "arch/x86/cpu.hpp"
+#include "lib/lock.hpp"
 
 namespace pvn {
 namespace console {
@@ -13,6 +15,8 @@ namespace {
 constexpr std::uint16_t com1 = 0x3f8;  // 16550: data, +5 line status (bit 0 received, bit 5 room to send)
 constinit std::array<char, 65536> ring{};
 constinit std::size_t written = 0;
+constinit SpinLock lock{Rank::console};
+constinit std::atomic<bool> panicked{false};
 
 void send(char c)
 {
@@ -33,6 +37,11 @@ void initialise()
     cpu::out8(com1 + 4, 0x0b);  // DTR, RTS, OUT2 (lets its interrupt out)
 }
 
+void take_for_panic()
+{
+    if (panicked.exchange(true)) cpu::stop();  // another CPU was first
+}
+
 void write(std::string_view text)
 {
     for (char const c : text) {
@@ -44,6 +53,7 @@ void write(std::string_view text)
 
 std::size_t read_log(std::size_t offset, std::span<char> to)
 {
+    Guard const guard{lock};
     auto const oldest = written > ring.size() ? written - ring.size() : 0;
     auto const available = written - oldest;
     if (offset >= available) return 0;
@@ -62,6 +72,16 @@ bool read_input(char& c)
 }  // namespace console
 
 namespace detail {
+
+Line::Line() PVN_UNCHECKED
+{
+    if (!console::panicked) console::lock.lock();
+}
+
+Line::~Line() PVN_UNCHECKED
+{
+    if (!console::panicked) console::lock.unlock();
+}
 
 void put(std::string_view text) { console::write(text); }
 

@@ -14,13 +14,22 @@ namespace pvn {
 struct Hex { std::uint64_t value; };
 
 namespace console {
-void write(std::string_view);                       // bytes, to the serial port and the ring
+void write(std::string_view);                       // bytes, to the serial port and the ring; within a Line
 std::size_t read_log(std::size_t offset, std::span<char> to);  // what the ring holds, from `offset` bytes after its oldest
 bool read_input(char&);                             // a byte received by the serial port
 void initialise();
+void take_for_panic();                              // no other CPU writes any more
 }  // namespace console
 
 namespace detail {
+// One line at a time; after a panic, whoever panics has it.
+class Line {
+public:
+    Line();
+    Line(Line const&) = delete;
+    Line& operator=(Line const&) = delete;
+    ~Line();
+};
 void put(std::string_view);
 void put(Hex);
 void put(std::uint64_t);
@@ -43,6 +52,7 @@ inline std::string_view until_hole(std::string_view& format)
 template <class... Arguments>
 void log(std::string_view format, Arguments... arguments)
 {
+    detail::Line const line;
     detail::put("(pvn) ");
     ((detail::put(detail::until_hole(format)), detail::put_one(arguments)), ...);
     detail::put(format);

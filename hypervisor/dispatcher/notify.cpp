@@ -8,49 +8,92 @@
 
 namespace pvn::event {
 
-SharedPages pages_of(Domain& domain) { return {*domain.page, {&domain.vcpu.page, 1}}; }
+SharedPages pages_of(Domain& domain) { return {*domain.page, {domain.vcpu_pages.data(), domain.vcpu_count}}; }
+
+LockedPorts::LockedPorts(Domain& a, Domain& b) PVN_UNCHECKED : first_{a.id < b.id ? a : b}, second_{a.id < b.id ? b : a}
+{
+    first_.ports_lock.lock();
+    if (&first_ != &second_) second_.ports_lock.lock_as_second();
+}
+
+LockedPorts::~LockedPorts() PVN_UNCHECKED
+{
+    if (&first_ != &second_) second_.ports_lock.unlock();
+    first_.ports_lock.unlock();
+}
+
+PortTable& LockedPorts::of(Domain& domain) const PVN_UNCHECKED { return domain.ports; }
 
 void carry_out(Domain& domain, Raised raised)
 {
-    auto& vcpu = domain.vcpu;
-    if (raised.vcpu != vcpu.id || vcpu.state != VcpuState::blocked) return;
-    if (vcpu.poll_count == 0) {
-        if (raised.upcall_due || raised.newly_pending) schedule::wake(vcpu);
-    } else if (raised.newly_pending) {
-        for (std::uint32_t i = 0; i + 1 < vcpu.poll_count; ++i)
-            if (is_pending(pages_of(domain), Port{vcpu.poll_ports[i]})) return schedule::wake(vcpu);
+    if (raised.vcpu.raw() >= domain.vcpu_count) return;
+    auto& vcpu = *domain.vcpus[raised.vcpu.raw()];
+    if (vcpu.poll_count != 0) {
+        if (raised.newly_pending) schedule::wake_poller(vcpu);
+    } else if (raised.upcall_due || raised.newly_pending) {
+        schedule::wake(vcpu);
     }
+    if (raised.upcall_due) schedule::notify(vcpu);
 }
 
 void raise(Domain& domain, Port port)
 {
-    if (auto const raised = domain.ports.raise(port, pages_of(domain))) carry_out(domain, *raised);
+    auto const raised = LockedPorts{domain}.of(domain).raise(port, pages_of(domain));
+    if (raised) carry_out(domain, *raised);
 }
 
 void raise_vcpu_virq(Vcpu& vcpu, std::uint32_t virq)
 {
     auto& domain = *vcpu.domain;
-    carry_out(domain, domain.ports.raise_virq(virq, vcpu.id, pages_of(domain)));
+    auto const raised = LockedPorts{domain}.of(domain).raise_virq(virq, vcpu.id, pages_of(domain));
+    carry_out(domain, raised);
 }
 
 void raise_virq(std::uint32_t virq)
 {
-    if (auto* const dom0 = domains::find(DomainId{0}); dom0 != nullptr && !dom0->shut_down) raise_vcpu_virq(dom0->vcpu, virq);
+    if (auto* const dom0 = domains::find(DomainId{0}); dom0 != nullptr && !dom0->shut_down) raise_vcpu_virq(*dom0->vcpus[0], virq);
 }
 
 Result<void> close(Domain& domain, Port port)
 {
-    auto const remote_id = PVN_TRY(domain.ports.destination(port));
-    auto* const remote = domains::find(remote_id);
-    auto const closed = PVN_TRY(domain.ports.close(port, remote != nullptr ? remote->ports : domain.ports, pages_of(domain)));
-    if (closed.state == PortState::irq) (void)interrupts::bind(closed.number, domain, Port{0});
-    return {};
+    for (;;) {
+        auto const remote_id = LockedPorts{domain}.of(domain).destination(port);
+        if (!remote_id) return Fail{remote_id.error()};
+        auto* const found = domains::find(*remote_id);
+        auto& remote = found != nullptr ? *found : domain;
+        auto const closed = [&] {
+            LockedPorts const ports{domain, remote};
+            return ports.of(domain).close(port, ports.of(remote), pages_of(domain));
+        }();
+        if (!closed && closed.error() == Error::again && found != nullptr) continue;  // its peer changed in between
+        if (!closed) return Fail{closed.error()};
+        if (closed->state == PortState::irq) (void)interrupts::bind(closed->number, domain, Port{0});
+        return {};
+    }
 }
 
 void close_all(Domain& domain)
 {
-    for (auto port = domain.ports.next_open(); port; port = domain.ports.next_open(Port{port->raw() + 1}))
+    for (auto port = LockedPorts{domain}.of(domain).next_open(); port; port = LockedPorts{domain}.of(domain).next_open(Port{port->raw() + 1}))
         if (!close(domain, *port)) continue;
+}
+
+Result<void> send(Domain& domain, Port port)
+{
+    for (;;) {
+        auto const remote_id = LockedPorts{domain}.of(domain).destination(port);
+        if (!remote_id) return Fail{remote_id.error()};
+        auto* const remote = domains::find(*remote_id);
+        if (remote == nullptr) return Fail{Error::not_found};
+        auto const raised = [&] {
+            LockedPorts const ports{domain, *remote};
+            return ports.of(domain).send(port, ports.of(*remote), pages_of(*remote));
+        }();
+        if (!raised && raised.error() == Error::again) continue;
+        if (!raised) return Fail{raised.error()};
+        carry_out(*remote, *raised);
+        return {};
+    }
 }
 
 }  // namespace pvn::event

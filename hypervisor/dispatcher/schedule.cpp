@@ -5,34 +5,32 @@
 
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/cpu_setup.hpp"
-#include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
 #include "dispatcher/notify.hpp"
+#include "dispatcher/run_queue.hpp"
 #include "domain/domain.hpp"
-#include "sched/bvt.hpp"
+#include "interrupts/local_apic.hpp"
 #include "time/clock.hpp"
 
 namespace pvn::schedule {
 namespace {
 
-constinit sched::Bvt bvt{};
 constexpr std::uint64_t never = ~std::uint64_t{0};
 
 Vcpu& vcpu_of(sched::Entity& entity) { return reinterpret_cast<Vcpu&>(entity); }
 static_assert(offsetof(Vcpu, entity) == 0);
 
 // The running entity's time up to now is charged before the policy is asked anything.
-std::uint64_t charge()
+std::uint64_t charge(RunQueue& queue) PVN_REQUIRES(queue.lock)
 {
     auto const now = clock::now();
-    auto& self = this_cpu();
-    if (self.running != nullptr && now > self.accounted_until) {
-        auto const ran = now - self.accounted_until;
-        bvt.account(self.running->entity, ran);
-        self.running->cpu_time += ran;
+    if (queue.running != nullptr && now > queue.accounted_until) {
+        auto const ran = now - queue.accounted_until;
+        queue.policy.account(queue.running->entity, ran);
+        queue.running->cpu_time += ran;
     }
-    self.accounted_until = now;
-    return now;
+    queue.accounted_until = std::max(now, queue.accounted_until);
+    return queue.accounted_until;
 }
 
 // Run-state times of the guest's own view.
@@ -49,158 +47,406 @@ void enter_state(Vcpu& vcpu, std::uint32_t state, std::uint64_t now)
     __atomic_store_n(&run.version, version + 1, __ATOMIC_RELEASE);
 }
 
+bool queued(Vcpu const& vcpu) { return vcpu.entity.state() == sched::Entity::State::runnable; }
+
 // Puts the policy's idea of a vCPU in line with ours.
-void update(Vcpu& vcpu)
+void update(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
+    if (vcpu.entity.state() == sched::Entity::State::detached) return;  // on its way to another home, or gone
     bool const wanted = vcpu.state == VcpuState::runnable && vcpu.domain->runnable();
-    bool const queued = vcpu.entity.state() == sched::Entity::State::runnable;
-    if (wanted == queued) return;
-    auto const now = charge();
+    if (wanted == queued(vcpu)) return;
+    auto const now = charge(queue);
     if (wanted) {
-        bvt.wake(vcpu.entity, now);
+        queue.policy.wake(vcpu.entity, now);
         enter_state(vcpu, PVN_RUNSTATE_RUNNABLE, now);
-        this_cpu().reschedule = true;  // even if it is not switched, its slice may become shorter
     } else {
-        bvt.block(vcpu.entity, now);
+        queue.policy.block(vcpu.entity, now);
         enter_state(vcpu, vcpu.state == VcpuState::offline ? PVN_RUNSTATE_OFFLINE : PVN_RUNSTATE_BLOCKED, now);
-        if (this_cpu().running == &vcpu) {
-            this_cpu().running = nullptr;
-            this_cpu().reschedule = true;
-        }
+        if (queue.running == &vcpu)
+            queue.running = nullptr;
+        else
+            return;
     }
+    kick(*all_cpus[vcpu.home]);  // even if it is not switched, its slice may become shorter
 }
 
-std::uint64_t next_deadline()
+void update(Vcpu& vcpu)
 {
-    auto earliest = this_cpu().slice_end;
-    for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u)) {
-        if (domain->vcpu.timer != 0) earliest = std::min(earliest, domain->vcpu.timer);
-        if (domain->vcpu.poll_deadline != 0) earliest = std::min(earliest, domain->vcpu.poll_deadline);
+    LockedHome const home{vcpu};
+    auto& queue = *home;
+    queue.lock.assert_held();
+    update(queue, vcpu);
+}
+
+// --- Homes -----------------------------------------------------------------------------------------------------------
+
+void enter_home(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+{
+    vcpu.home_next = queue.first;
+    queue.first = &vcpu;
+    queue.policy.add(vcpu.entity, charge(queue));
+}
+
+void leave_home(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+{
+    auto** link = &queue.first;
+    while (*link != &vcpu) link = &(*link)->home_next;
+    *link = vcpu.home_next;
+    queue.policy.remove(vcpu.entity, charge(queue));
+}
+
+// The second half of a move: it has left its old home and belongs to the new one already.  Whoever moved it on meanwhile finishes.
+void arrive(Vcpu& vcpu, std::uint32_t cpu)
+{
+    auto& queue = queues[cpu];
+    Guard const guard{queue.lock};
+    if (vcpu.home.load() != cpu || vcpu.entity.state() != sched::Entity::State::detached) return;
+    enter_home(queue, vcpu);
+    update(queue, vcpu);
+}
+
+bool idle(std::uint32_t cpu) { return all_cpus[cpu]->online && all_cpus[cpu]->idle; }
+
+// A vCPU wakes: on its own CPU if that is free, else on one that is, so that it finds its cache warm or at least no queue.
+std::uint32_t place(Vcpu const& vcpu)
+{
+    auto const home = vcpu.home.load();
+    if (idle(home) || vcpu.active != no_cpu) return home;
+    for (std::uint32_t step = 1; step < cpu_count; ++step)
+        if (auto const cpu = (home + step) % cpu_count; idle(cpu)) return cpu;
+    return home;
+}
+
+// Makes a vCPU that is not running runnable.
+void make_runnable(Vcpu& vcpu, VcpuState from)
+{
+    auto target = no_cpu;
+    {
+        LockedHome const home{vcpu};
+        auto& queue = *home;
+        queue.lock.assert_held();
+        if (vcpu.state != from) return;
+        vcpu.poll_count = 0;
+        vcpu.poll_deadline = 0;
+        vcpu.state = VcpuState::runnable;
+        target = place(vcpu);
+        if (target == vcpu.home || vcpu.entity.state() == sched::Entity::State::detached || vcpu.active != no_cpu) return update(queue, vcpu);
+        leave_home(queue, vcpu);
+        vcpu.home = target;
+    }
+    arrive(vcpu, target);
+}
+
+// This CPU has nothing to do: one that waits elsewhere comes here.
+bool pull()
+{
+    auto const self = this_cpu().id;
+    for (std::uint32_t step = 1; step < cpu_count; ++step) {
+        auto& queue = queues[(self + step) % cpu_count];
+        Vcpu* found = nullptr;
+        {
+            Guard const guard{queue.lock};
+            for (auto* vcpu = queue.first; vcpu != nullptr && found == nullptr; vcpu = vcpu->home_next)
+                if (queued(*vcpu) && vcpu != queue.running && vcpu->active == no_cpu) found = vcpu;
+            if (found == nullptr) continue;
+            leave_home(queue, *found);
+            found->home = self;
+        }
+        arrive(*found, self);
+        return true;
+    }
+    return false;
+}
+
+// --- Timers ----------------------------------------------------------------------------------------------------------
+
+std::uint64_t next_deadline(RunQueue& queue) PVN_REQUIRES(queue.lock)
+{
+    auto earliest = queue.slice_end;
+    for (auto const* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
+        if (vcpu->timer != 0) earliest = std::min(earliest, vcpu->timer);
+        if (vcpu->poll_deadline != 0) earliest = std::min(earliest, vcpu->poll_deadline);
     }
     return earliest;
 }
 
-void fire_due(std::uint64_t now)
+// One vCPU of this CPU whose timer or deadline is due; which of both, it has no more.
+struct Due {
+    Vcpu* vcpu = nullptr;
+    bool timer = false;
+};
+
+Due take_due(RunQueue& queue, std::uint64_t now)
 {
-    for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u)) {
-        auto& vcpu = domain->vcpu;
-        if (vcpu.timer != 0 && vcpu.timer <= now) {
-            vcpu.timer = 0;
-            event::raise_vcpu_virq(vcpu, PVN_VIRQ_TIMER);
+    Guard const guard{queue.lock};
+    for (auto* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
+        if (vcpu->timer != 0 && vcpu->timer <= now) {
+            vcpu->timer = 0;
+            return {vcpu, true};
         }
-        if (vcpu.poll_deadline != 0 && vcpu.poll_deadline <= now) {
-            vcpu.poll_deadline = 0;
-            wake(vcpu);
+        if (vcpu->poll_deadline != 0 && vcpu->poll_deadline <= now) {
+            vcpu->poll_deadline = 0;
+            return {vcpu, false};
         }
     }
+    return {};
+}
+
+void fire_due(std::uint64_t now)
+{
+    auto& queue = queues[this_cpu().id];
+    for (auto due = take_due(queue, now); due.vcpu != nullptr; due = take_due(queue, now)) {
+        if (due.timer)
+            event::raise_vcpu_virq(*due.vcpu, PVN_VIRQ_TIMER);
+        else
+            wake(*due.vcpu);
+    }
+}
+
+bool any_poll_port_pending(Vcpu const& vcpu)
+{
+    for (std::uint32_t i = 0; i + 1 < vcpu.poll_count; ++i)
+        if (event::is_pending(event::pages_of(*vcpu.domain), Port{vcpu.poll_ports[i]})) return true;
+    return false;
+}
+
+// The vCPU's registers go from the CPU to where others can see them.
+void put_away(Vcpu& vcpu)
+{
+    cpu::save(vcpu);
+    vcpu.loaded_on = this_cpu().id;
+    vcpu.active.store(no_cpu, std::memory_order_release);
+}
+
+void take_up(Vcpu& vcpu)
+{
+    auto& self = this_cpu();
+    vcpu.active = self.id;
+    // If nobody else had the CPU, and nobody changed its context, everything is in place.
+    if (self.current != &vcpu || vcpu.loaded_on != self.id) cpu::load(vcpu);
+    clock::publish(vcpu);
 }
 
 }  // namespace
 
-void initialise() {}
-char const* policy_name() { return bvt.name(); }
-
-void add(Vcpu& vcpu) { bvt.add(vcpu.entity, charge()); }
-
-void start(Vcpu& vcpu)
+char const* policy_name()
 {
-    if (vcpu.state != VcpuState::offline) return;
-    vcpu.state = VcpuState::runnable;
-    update(vcpu);
+    Guard const guard{queues[0].lock};
+    return queues[0].policy.name();
+}
+
+void add(Vcpu& vcpu)
+{
+    // Spread: whoever is made next begins elsewhere.
+    static constinit std::atomic<std::uint32_t> next{0};
+    auto const cpu = next++ % cpu_count;
+    vcpu.home = cpu;
+    auto& queue = queues[cpu];
+    Guard const guard{queue.lock};
+    enter_home(queue, vcpu);
+}
+
+Result<void> start(Vcpu& vcpu)
+{
+    if (vcpu.root.raw() == 0) return Fail{Error::invalid};
+    {
+        LockedHome const home{vcpu};
+        if (vcpu.state != VcpuState::offline) return Fail{Error::busy};
+    }
+    make_runnable(vcpu, VcpuState::offline);
+    return {};
+}
+
+Result<void> stop(Vcpu& vcpu)
+{
+    LockedHome const home{vcpu};
+    auto& queue = *home;
+    queue.lock.assert_held();
+    if (vcpu.state == VcpuState::offline) return Fail{Error::invalid};
+    vcpu.state = VcpuState::offline;
+    update(queue, vcpu);
+    enter_state(vcpu, PVN_RUNSTATE_OFFLINE, clock::now());
+    return {};
 }
 
 void remove(Vcpu& vcpu)
 {
+    LockedHome const home{vcpu};
+    auto& queue = *home;
+    queue.lock.assert_held();
+    if (vcpu.entity.state() != sched::Entity::State::detached) leave_home(queue, vcpu);
     vcpu.state = VcpuState::offline;
-    update(vcpu);
-    bvt.remove(vcpu.entity, charge());
-    if (this_cpu().current == &vcpu) this_cpu().current = nullptr;
 }
 
 void block(Vcpu& vcpu)
 {
-    vcpu.state = VcpuState::blocked;
-    update(vcpu);
+    {
+        LockedHome const home{vcpu};
+        auto& queue = *home;
+        queue.lock.assert_held();
+        if (vcpu.state != VcpuState::runnable) return;
+        vcpu.state = VcpuState::blocked;
+        update(queue, vcpu);
+    }
+    // Who raises an event sets the bit first and looks at the state then; here it is the other way round.
+    if (__atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) != 0) wake(vcpu);
 }
 
-void wake(Vcpu& vcpu)
+void poll(Vcpu& vcpu, std::uint64_t deadline)
 {
-    if (vcpu.state != VcpuState::blocked) return;
-    vcpu.poll_count = 0;
-    vcpu.poll_deadline = 0;
-    vcpu.state = VcpuState::runnable;
-    update(vcpu);
+    {
+        LockedHome const home{vcpu};
+        auto& queue = *home;
+        queue.lock.assert_held();
+        if (vcpu.state != VcpuState::runnable) return;
+        vcpu.poll_deadline = deadline;
+        vcpu.state = VcpuState::blocked;
+        update(queue, vcpu);
+    }
+    if (any_poll_port_pending(vcpu)) wake(vcpu);
+}
+
+void wake(Vcpu& vcpu) { make_runnable(vcpu, VcpuState::blocked); }
+
+void wake_poller(Vcpu& vcpu)
+{
+    bool pending = false;
+    {
+        LockedHome const home{vcpu};
+        pending = vcpu.state == VcpuState::blocked && any_poll_port_pending(vcpu);
+    }
+    if (pending) wake(vcpu);
 }
 
 void yield(Vcpu& vcpu)
 {
-    auto const now = charge();
-    bvt.yield(vcpu.entity, now);
+    LockedHome const home{vcpu};
+    auto& queue = *home;
+    queue.lock.assert_held();
+    queue.policy.yield(vcpu.entity, charge(queue));
     this_cpu().reschedule = true;
 }
 
-void domain_changed(Domain& domain) { update(domain.vcpu); }
+void domain_changed(Domain& domain)
+{
+    for (auto* const vcpu : domain.all_vcpus()) update(*vcpu);
+}
+
+void wait_until_inactive(Vcpu const& vcpu)
+{
+    while (vcpu.active.load(std::memory_order_acquire) != no_cpu) cpu::pause();
+}
+
+void wait_until_inactive(Domain& domain)
+{
+    for (auto* const vcpu : domain.all_vcpus()) wait_until_inactive(*vcpu);
+}
 
 Result<void> set_parameters(Vcpu& vcpu, pvn_sched_parameters const& request)
 {
     auto const parameters = PVN_TRY(sched::parameters_from(request));
-    auto const now = charge();
-    PVN_CHECK(bvt.set_parameters(vcpu.entity, parameters, now));
-    this_cpu().reschedule = true;
+    LockedHome const home{vcpu};
+    auto& queue = *home;
+    queue.lock.assert_held();
+    PVN_CHECK(queue.policy.set_parameters(vcpu.entity, parameters, charge(queue)));
+    kick(*all_cpus[vcpu.home]);
     return {};
+}
+
+sched::Parameters parameters(Vcpu& vcpu)
+{
+    LockedHome const home{vcpu};
+    return vcpu.entity.parameters();
+}
+
+std::uint64_t cpu_time(Vcpu& vcpu)
+{
+    LockedHome const home{vcpu};
+    auto& queue = *home;
+    queue.lock.assert_held();
+    charge(queue);
+    return vcpu.cpu_time;
 }
 
 void set_timer(Vcpu& vcpu, std::uint64_t deadline)
 {
-    vcpu.timer = deadline;
-    auto const now = clock::now();
-    if (deadline != 0 && deadline <= now) return fire_due(now);
-    clock::program(next_deadline());
+    {
+        LockedHome const home{vcpu};
+        auto& queue = *home;
+        queue.lock.assert_held();
+        vcpu.timer = deadline;
+        if (deadline == 0 || deadline > clock::now()) return clock::program(next_deadline(queue));
+    }
+    fire_due(clock::now());
 }
 
 void timer_fired()
 {
     auto const now = clock::now();
     fire_due(now);
-    if (now >= this_cpu().slice_end) this_cpu().reschedule = true;
-    clock::program(next_deadline());
+    auto& self = this_cpu();
+    auto& queue = queues[self.id];
+    Guard const guard{queue.lock};
+    if (now >= queue.slice_end) self.reschedule = true;
+    clock::program(next_deadline(queue));
+}
+
+void kick(PerCpu& cpu)
+{
+    bool const asked_already = cpu.reschedule.exchange(true);
+    if (asked_already || cpu.id == this_cpu().id) return;
+    // Elsewhere in the hypervisor it looks before it goes on.
+    if (cpu.in_guest || cpu.idle) local_apic::interrupt(cpu.apic_id);
+}
+
+void notify(Vcpu& vcpu)
+{
+    auto const active = vcpu.active.load();
+    if (active == no_cpu || active == this_cpu().id) return;
+    if (all_cpus[active]->in_guest) local_apic::interrupt(all_cpus[active]->apic_id);
 }
 
 void choose()
 {
     auto& self = this_cpu();
-    while (self.reschedule) {
-        self.reschedule = false;
-        auto const now = charge();
-        auto const decision = bvt.pick_next(now);
-        self.slice_end = decision.until == sched::no_deadline ? never : decision.until;
-        clock::program(next_deadline());
-        if (decision.entity == nullptr) {
-            // Idle: interrupts are let in only here.
-            cpu::halt_with_interrupts();
-            self.reschedule = true;
+    auto& queue = queues[self.id];
+    while (self.reschedule.exchange(false)) {
+        Vcpu* next = nullptr;
+        {
+            Guard const guard{queue.lock};
+            auto const now = charge(queue);
+            auto const decision = queue.policy.pick_next(now);
+            next = decision.entity != nullptr ? &vcpu_of(*decision.entity) : nullptr;
+            if (queue.running != next) {
+                if (queue.running != nullptr) enter_state(*queue.running, PVN_RUNSTATE_RUNNABLE, now);
+                if (next != nullptr) enter_state(*next, PVN_RUNSTATE_RUNNING, now);
+                queue.running = next;
+            }
+            queue.slice_end = next == nullptr || decision.until == sched::no_deadline ? never : decision.until;
+            clock::program(next_deadline(queue));
+        }
+        auto* const current = self.current.load();
+        if (current != nullptr && current != next && current->active == self.id) put_away(*current);
+        if (next != nullptr) {
+            if (current != next || next->active != self.id) take_up(*next);
             continue;
         }
-        auto& next = vcpu_of(*decision.entity);
-        if (self.running != nullptr && self.running != &next) enter_state(*self.running, PVN_RUNSTATE_RUNNABLE, now);
-        if (self.current != &next) {
-            if (self.current != nullptr) cpu::save(*self.current);
-            cpu::load(next);
-        }
-        if (self.running != &next) {
-            self.running = &next;
-            enter_state(next, PVN_RUNSTATE_RUNNING, now);
-            clock::publish(next);
-        }
-        self.accounted_until = clock::now();
+        // Idle: interrupts are let in only here.
+        self.idle = true;
+        if (!self.reschedule && !pull()) cpu::halt_with_interrupts();
+        self.idle = false;
+        self.guest_exits = self.guest_exits + 1;  // it holds nothing that it found before
+        self.reschedule = true;
     }
 }
 
 void run()
 {
-    this_cpu().reschedule = true;
-    this_cpu().accounted_until = clock::now();
+    auto& self = this_cpu();
+    self.reschedule = true;
+    self.online = true;
     choose();
+    self.in_guest = true;
     reinterpret_cast<void (*)()>(slot_addresses.leave_to_guest)();
     __builtin_unreachable();
 }

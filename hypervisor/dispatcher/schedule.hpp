@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Which vCPU this CPU runs: carries out what the policy (sched/) decides.
+// Which vCPU each CPU runs: carries out what the policy (sched/) decides.
 #pragma once
 
 #include <cstdint>
@@ -9,23 +9,35 @@
 
 namespace pvn {
 struct Domain;
+struct PerCpu;
 }
 
 namespace pvn::schedule {
 
-void initialise();
 char const* policy_name();
 void add(Vcpu&);                 // known to the policy; offline
-void start(Vcpu&);               // offline -> runnable
-void remove(Vcpu&);              // for good
-void block(Vcpu&);               // waits for wake()
+Result<void> start(Vcpu&);       // offline -> runnable.  busy: it is not offline; invalid: it has no context yet
+Result<void> stop(Vcpu&);        // -> offline, where it was; a caller that stops itself goes on when it is started.  invalid: offline
+void remove(Vcpu&);              // for good; it is not active
+void block(Vcpu&);               // waits for wake(), unless an event is pending
+void poll(Vcpu&, std::uint64_t deadline);  // waits for one of its poll_ports or that system time (0: none), unless one is pending
 void wake(Vcpu&);                // does nothing unless it is blocked
+void wake_poller(Vcpu&);         // the same, if one of the ports that it polls is pending
 void yield(Vcpu&);
-void domain_changed(Domain&);    // paused, unpaused, shut down
+void domain_changed(Domain&);    // paused, unpaused, shut down, dying
+void wait_until_inactive(Domain&);  // of a domain that may not run; no lock is held
+void wait_until_inactive(Vcpu const&);
 Result<void> set_parameters(Vcpu&, pvn_sched_parameters const&);
+sched::Parameters parameters(Vcpu&);
+std::uint64_t cpu_time(Vcpu&);   // ns
 
-void set_timer(Vcpu&, std::uint64_t deadline);
+void set_timer(Vcpu&, std::uint64_t deadline);  // of the running one
 void timer_fired();
+
+// The CPU looks at its queue, or its vCPU at its events, as soon as may be.
+void kick(PerCpu&);
+// The vCPU is to hear of its events, wherever it is active.
+void notify(Vcpu&);
 
 // Picks who runs next if that is in question, waits while there is nobody, and loads it.
 void choose();

@@ -37,25 +37,26 @@ void expect(std::string_view error)
     if (!error.empty()) give_up(error);
 }
 
+// Nobody else knows the domain before it runs, so its memory is looked at without a lock.
 class Builder final : public boot::GuestMemory {
 public:
     Builder(Request const& request, boot::KernelImage const& image) : request_{request}, image_{image} {}
-    void run();
+    void run() PVN_UNCHECKED;
 
-    bool has(std::uint64_t pfn) override { return domain_->frame(pfn).has_value(); }
-    char* page(std::uint64_t pfn) override
+    bool has(std::uint64_t pfn) override PVN_UNCHECKED { return domain_->frame(pfn).has_value(); }
+    char* page(std::uint64_t pfn) override PVN_UNCHECKED
     {
         auto const frame = domain_->frame(pfn);
         return frame ? frame_pointer<char>(*frame) : nullptr;
     }
-    std::uint64_t mfn(std::uint64_t pfn) override { return domain_->p2m[pfn]; }
+    std::uint64_t mfn(std::uint64_t pfn) override PVN_UNCHECKED { return domain_->p2m[pfn]; }
     std::uint64_t pfn_of(std::uint64_t frame) override { return machine.m2p[frame]; }
     std::uint64_t end() override { return end_; }
 
 private:
-    void give_memory_one_to_one();
+    void give_memory_one_to_one() PVN_UNCHECKED;
     void give_memory();
-    void fill_map(pvn_start_info&);
+    void fill_map(pvn_start_info&) PVN_UNCHECKED;
     void open_ports();
 
     Request const& request_;
@@ -68,13 +69,13 @@ private:
 void Builder::give_memory_one_to_one()
 {
     auto left = request_.memory / page_size;
-    domain_ = must(domains::create(true, machine.frame_count, machine.frame_count), "too little memory");
+    domain_ = must(domains::create(true, machine.frame_count, machine.frame_count, request_.vcpus), "too little memory");
     for (auto const& range : machine.boot.memory()) {
         if (range.type != boot::MemoryType::ram) continue;
         auto const last = (range.base + range.length) / page_size;
         for (auto at = (range.base + page_size - 1) / page_size; at < last && left != 0; ++at) {
             MachineFrame const frame{at};
-            if (!machine.allocator.is_free(frame)) continue;
+            if (!machine.allocator.lock()->is_free(frame)) continue;
             must(domains::populate(*domain_, at, &frame, FrameAllocator::Contents::keep), "too little memory");
             end_ = std::max(end_, at + 1);
             --left;
@@ -86,7 +87,7 @@ void Builder::give_memory_one_to_one()
 void Builder::give_memory()
 {
     end_ = request_.memory / page_size;
-    domain_ = must(domains::create(false, end_, end_), "too little memory");
+    domain_ = must(domains::create(false, end_, end_, request_.vcpus), "too little memory");
     for (std::uint64_t pfn = 0; pfn < end_; ++pfn) must(domains::populate(*domain_, pfn), "too little memory");
 }
 
@@ -136,30 +137,29 @@ void Builder::run()
     auto& info = guest.start_info(request_.command_line);
     info.flags = domain_->privileged ? PVN_START_PRIVILEGED : 0;
     info.domain_id = domain_->id.raw();
+    info.vcpus = domain_->vcpu_count;
     info.frames = domain_->frames;
     info.acpi_rsdp = domain_->privileged ? machine.boot.rsdp : 0;
     info.tsc_khz = clock::tsc_khz();
     fill_map(info);
     expect(guest.build_tables());
-    guest.for_each_table([&](std::uint64_t pfn, unsigned level) {
-        must(machine.frames->promote(domain_->id, must(domain_->frame(pfn), "a start-up page table is missing"), level),
-             "a start-up page table was refused");
-    });
+    {
+        LockedFrames const table;
+        guest.for_each_table([&](std::uint64_t pfn, unsigned level) PVN_UNCHECKED {
+            must(table->promote(domain_->id, must(domain_->frame(pfn), "a start-up page table is missing"), level),
+                 "a start-up page table was refused");
+        });
+    }
     if (request_.privileged) open_ports();
 
     auto const& layout = guest.layout();
-    auto& vcpu = domain_->vcpu;
-    vcpu.root = must(domain_->frame(layout.tables_pfn), "its start-up tables are missing");
-    must(machine.frames->take_root(domain_->id, vcpu.root), "its start-up tables were refused");
-    auto& r = vcpu.registers;
-    r.rip = image_.entry;
-    r.cs = PVN_KERNEL_CS | 1;
-    r.ss = PVN_KERNEL_SS | 1;
-    r.rsp = image_.virtual_base + (layout.stack_pfn + 1) * page_size;
-    r.rsi = image_.virtual_base + layout.start_info_pfn * page_size;
-    r.rflags = flags::interrupt | flags::reserved_one;
-    domain_->pause_count = 0;
-    schedule::start(vcpu);
+    pvn_vcpu_context context{};
+    context.rip = image_.entry;
+    context.rsp = image_.virtual_base + (layout.stack_pfn + 1) * page_size;
+    context.rsi = image_.virtual_base + layout.start_info_pfn * page_size;
+    context.root_pfn = layout.tables_pfn;
+    must(domains::set_context(*domain_->vcpus[0], context), "its start-up tables were refused");
+    must(schedule::start(*domain_->vcpus[0]), "its first vCPU does not start");
     log("d{}: {} MiB, entry {}", domain_->id.raw(), domain_->frames / 256, Hex{image_.entry});
 }
 

@@ -13,9 +13,10 @@ struct Request {
     std::string_view command_line;
     bool privileged;
     std::uint64_t memory;  // bytes
+    std::uint32_t vcpus;
 };
 
-// Builds and starts it; panics with a clear line if that cannot be done, since nobody else could react.
+// Builds it, paused; panics with a clear line if that cannot be done, since nobody else could react.
 void build(Request const&);
 
 }  // namespace pvn::builder

@@ -4,20 +4,23 @@
 #include <memory>
 #include <new>
 
+#include "arch/x86/cpu.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
+#include "arch/x86/per_cpu.hpp"
 #include "console/log.hpp"
 #include "domain/domain.hpp"
 #include "dispatcher/notify.hpp"
 #include "machine.hpp"
 #include "time/clock.hpp"
+#include "tlb/flush.hpp"
 #include "dispatcher/schedule.hpp"
 
 namespace pvn::domains {
 namespace {
 
-constinit std::array<Domain*, domain_limit> table{};
-constinit std::uint32_t next_id = 1;
+constinit std::array<std::atomic<Domain*>, domain_limit> table{};
+constinit std::uint32_t next_id PVN_GUARDED_BY(lock) = 1;
 
 constexpr std::uint64_t domain_pages = (sizeof(Domain) + page_size - 1) / page_size;
 
@@ -25,9 +28,11 @@ std::uint64_t pages_for(std::uint64_t entries) { return (entries * 8 + page_size
 
 std::optional<MachineFrame> own_run(std::uint64_t count)
 {
-    auto const run = machine.allocator.allocate_run(count);
-    if (run)
-        for (std::uint64_t i = 0; i < count; ++i) machine.frames->assign(*run + i, frames::hypervisor_owner);
+    auto const run = machine.allocator.lock()->allocate_run(count);
+    if (run) {
+        LockedFrames const table_lock;
+        for (std::uint64_t i = 0; i < count; ++i) table_lock->assign(*run + i, frames::hypervisor_owner);
+    }
     return run;
 }
 
@@ -56,7 +61,7 @@ bool build_p2m_window(Domain& domain)
     return true;
 }
 
-void free_own(Domain& domain)
+void free_own(Domain& domain) PVN_UNCHECKED  // nobody else knows it
 {
     if (domain.p2m_l2 != 0) {
         auto const* const l2 = static_cast<std::uint64_t const*>(physical_pointer(domain.p2m_l2));
@@ -67,12 +72,39 @@ void free_own(Domain& domain)
     if (!domain.p2m.empty()) free_run(domain.p2m_first, pages_for(domain.p2m_frames));
     if (domain.io_bitmap != 0) free_run(MachineFrame{domain.io_bitmap / page_size}, 2);
     if (domain.page_frame.raw() != 0) free_own_frame(domain.page_frame.raw() * page_size);
-    if (domain.vcpu.page_frame.raw() != 0) free_own_frame(domain.vcpu.page_frame.raw() * page_size);
-    if (domain.vcpu.fpu != nullptr) free_own_frame(frame_of(domain.vcpu.fpu).raw() * page_size);
+    for (auto* const vcpu : domain.all_vcpus()) {
+        if (vcpu == nullptr) continue;
+        if (vcpu->page_frame.raw() != 0) free_own_frame(vcpu->page_frame.raw() * page_size);
+        if (vcpu->fpu != nullptr) free_own_frame(frame_of(vcpu->fpu).raw() * page_size);
+        free_own_frame(frame_of(vcpu).raw() * page_size);
+    }
     free_run(frame_of(&domain), domain_pages);
 }
 
-bool build(Domain& domain)
+bool build_vcpu(Domain& domain, std::uint32_t number)
+{
+    static_assert(sizeof(Vcpu) <= page_size);
+    auto const place = allocate_own_frame();
+    if (place == 0) return false;
+    auto& vcpu = *new (physical_pointer(place)) Vcpu{};
+    domain.vcpus[number] = &vcpu;
+    vcpu.domain = &domain;
+    vcpu.id = VcpuId{number};
+    auto const page = allocate_own_frame(), fpu = allocate_own_frame();
+    if (page != 0) vcpu.page_frame = MachineFrame{page / page_size};
+    if (fpu != 0) vcpu.fpu = physical_pointer(fpu);
+    if (page == 0 || fpu == 0) return false;
+    vcpu.page = static_cast<pvn_vcpu_page*>(physical_pointer(page));
+    vcpu.page->event_mask = 1;
+    vcpu.page->vcpu_id = number;
+    domain.vcpu_pages[number] = vcpu.page;
+    auto* const fpu_area = static_cast<std::uint32_t*>(vcpu.fpu);
+    fpu_area[0] = 0x37f;   // FCW, and MXCSR below: their values after reset.  [sdm/1] 13.6
+    fpu_area[6] = 0x1f80;
+    return true;
+}
+
+bool build(Domain& domain) PVN_UNCHECKED
 {
     auto const p2m = own_run(pages_for(domain.p2m_frames));
     if (!p2m) return false;
@@ -86,24 +118,20 @@ bool build(Domain& domain)
     domain.io_bitmap = bitmap->raw() * page_size;
     std::memset(frame_pointer(*bitmap), 0xff, 2 * page_size);  // no port
 
-    auto const page = allocate_own_frame(), vcpu_page = allocate_own_frame(), fpu = allocate_own_frame();
-    if (page != 0) domain.page_frame = MachineFrame{page / page_size};
-    if (vcpu_page != 0) domain.vcpu.page_frame = MachineFrame{vcpu_page / page_size};
-    if (fpu != 0) domain.vcpu.fpu = physical_pointer(fpu);
-    if (page == 0 || vcpu_page == 0 || fpu == 0) return false;
+    auto const page = allocate_own_frame();
+    if (page == 0) return false;
+    domain.page_frame = MachineFrame{page / page_size};
     domain.page = static_cast<pvn_domain_page*>(physical_pointer(page));
     std::memset(domain.page->event_mask, 0xff, sizeof(domain.page->event_mask));
     domain.page->p2m_frames = domain.p2m_frames;
     domain.page->m2p_frames = machine.m2p.size();
-    domain.vcpu.page = static_cast<pvn_vcpu_page*>(physical_pointer(vcpu_page));
-    domain.vcpu.page->event_mask = 1;
-    auto* const fpu_area = static_cast<std::uint32_t*>(domain.vcpu.fpu);
-    fpu_area[0] = 0x37f;   // FCW, and MXCSR below: their values after reset.  [sdm/1] 13.6
-    fpu_area[6] = 0x1f80;
+    for (std::uint32_t number = 0; number < domain.vcpu_count; ++number)
+        if (!build_vcpu(domain, number)) return false;
     return true;
 }
 
-std::optional<DomainId> free_id(bool privileged)
+// The place is kept with a mark until the domain is finished.
+std::optional<DomainId> free_id(bool privileged) PVN_REQUIRES(lock)
 {
     if (privileged) return table[0] == nullptr ? std::optional{DomainId{0}} : std::nullopt;
     // Ids go round, so that one is not used again soon.
@@ -115,56 +143,94 @@ std::optional<DomainId> free_id(bool privileged)
     return std::nullopt;
 }
 
+bool any_active(Domain const& domain)
+{
+    return std::ranges::any_of(domain.all_vcpus(), [](auto const* vcpu) { return vcpu->active != no_cpu; });
+}
+
+// Whether every CPU has left the hypervisor, or waited, since the domain was taken out of the table.
+bool forgotten_by_all(Domain const& domain)
+{
+    for (std::uint32_t id = 0; id < cpu_count; ++id) {
+        auto const& cpu = *all_cpus[id];
+        if (!cpu.in_guest && !cpu.idle && cpu.guest_exits == domain.exits_when_gone[id]) return false;
+    }
+    return true;
+}
+
+// Nobody can look it up any more.
+void take_out(Domain& domain)
+{
+    domain.gone = true;
+    for (std::uint32_t id = 0; id < cpu_count; ++id) {
+        auto& cpu = *all_cpus[id];
+        domain.exits_when_gone[id] = cpu.guest_exits;
+        auto* loaded = cpu.current.load();  // none is active: the CPU only still has its registers
+        if (loaded != nullptr && loaded->domain == &domain) cpu.current.compare_exchange_strong(loaded, nullptr);
+    }
+}
+
 }  // namespace
 
-Domain* find(DomainId id) { return id.raw() < table.size() ? table[id.raw()] : nullptr; }
+Domain* find(DomainId id)
+{
+    auto* const domain = id.raw() < table.size() ? table[id.raw()].load() : nullptr;
+    return domain != nullptr && !domain->gone ? domain : nullptr;
+}
 
 std::size_t count()
 {
-    return static_cast<std::size_t>(std::ranges::count_if(table, [](auto const* d) { return d != nullptr; }));
+    std::size_t found = 0;
+    for (std::uint16_t id = 0; id < table.size(); ++id) found += find(DomainId{id}) != nullptr ? 1 : 0;
+    return found;
 }
 
 Domain* first_from(std::uint32_t id)
 {
     for (; id < table.size(); ++id)
-        if (table[id] != nullptr) return table[id];
+        if (auto* const domain = find(DomainId{static_cast<std::uint16_t>(id)})) return domain;
     return nullptr;
 }
 
-Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_frames)
+Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_frames, std::uint32_t vcpus) PVN_UNCHECKED
 {
-    if (p2m_frames == 0 || limit > p2m_frames || p2m_frames > std::uint64_t{1} << 27) return Fail{Error::invalid};
-    auto const id = free_id(privileged);
-    if (!id) return Fail{Error::no_space};
+    if (p2m_frames == 0 || limit > p2m_frames || p2m_frames > std::uint64_t{1} << 27 || vcpus == 0 || vcpus > vcpu_limit)
+        return Fail{Error::invalid};
     auto const run = own_run(domain_pages);
     if (!run) return Fail{Error::no_memory};
-    auto& domain = *new (frame_pointer(*run)) Domain{*id, privileged};
+    Guard const guard{lock};
+    auto const id = free_id(privileged);
+    if (!id) {
+        free_run(*run, domain_pages);
+        return Fail{Error::no_space};
+    }
+    auto& domain = *new (frame_pointer(*run)) Domain{*id, privileged, vcpus};
     domain.limit = limit;
     domain.p2m_frames = p2m_frames;
     domain.pause_count = 1;
-    domain.vcpu.domain = &domain;
     if (!build(domain)) {
         free_own(domain);
         return Fail{Error::no_memory};
     }
     clock::publish_wall(domain);
+    for (auto* const vcpu : domain.all_vcpus()) schedule::add(*vcpu);
     table[id->raw()] = &domain;
-    schedule::add(domain.vcpu);
     return &domain;
 }
 
 Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wanted, FrameAllocator::Contents contents)
 {
+    LockedFrames const table_lock;
     if (pfn >= domain.p2m.size()) return Fail{Error::range};
     if (domain.p2m[pfn] != PVN_NO_FRAME) return Fail{Error::exists};
     if (domain.frames >= domain.limit || domain.dying) return Fail{Error::no_memory};
     std::optional<MachineFrame> frame;
     if (wanted == nullptr)
-        frame = machine.allocator.allocate();
-    else if (machine.allocator.take(*wanted, contents))
+        frame = machine.allocator.lock()->allocate();
+    else if (machine.allocator.lock()->take(*wanted, contents))
         frame = *wanted;
     if (!frame) return Fail{Error::no_memory};
-    machine.frames->assign(*frame, domain.id);
+    table_lock->assign(*frame, domain.id);
     domain.p2m[pfn] = frame->raw();
     machine.m2p[frame->raw()] = pfn;
     ++domain.frames;
@@ -173,43 +239,100 @@ Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wan
 
 Result<void> give_back(Domain& domain, std::uint64_t pfn)
 {
+    LockedFrames const table_lock;
     auto const frame = PVN_TRY(domain.frame(pfn));
-    // Translations of it die with the change of root on the way back to any guest: nothing is global, there is no PCID.
-    PVN_CHECK(machine.frames->release(frame, domain.id));
+    PVN_CHECK(table_lock->release(frame, domain.id));
     domain.p2m[pfn] = PVN_NO_FRAME;
     machine.m2p[frame.raw()] = PVN_NO_FRAME;
-    machine.allocator.free(frame);
+    tlb::flush_dropped(domain.id);  // it may have another owner next
+    machine.allocator.lock()->free(frame);
     --domain.frames;
+    return {};
+}
+
+Result<void> pause(Domain& domain)
+{
+    {
+        Guard const guard{lock};
+        if (domain.pause_count == 0xffff) return Fail{Error::busy};
+        ++domain.pause_count;
+    }
+    schedule::domain_changed(domain);
+    schedule::wait_until_inactive(domain);
+    return {};
+}
+
+Result<void> unpause(Domain& domain)
+{
+    {
+        Guard const guard{lock};
+        if (domain.pause_count == 0) return Fail{Error::invalid};
+        if (domain.pause_count == 1 && domain.vcpus[0]->root.raw() == 0) return Fail{Error::invalid};  // it has no context yet
+        --domain.pause_count;
+    }
+    schedule::domain_changed(domain);
+    return {};
+}
+
+Result<void> set_context(Vcpu& vcpu, pvn_vcpu_context const& c)
+{
+    auto const in_slot = [](std::uint64_t address) { return address >= PVN_SLOT_BASE && address < PVN_SLOT_END; };
+    auto& domain = *vcpu.domain;
+    for (auto const address : {c.rip, c.rsp, c.fs_base, c.gs_base})
+        if (!cpu::canonical(address) || in_slot(address)) return Fail{Error::invalid};
+    if (c.flags != 0 || c.cs != 0 || c.ss != 0) return Fail{Error::invalid};  // starts in the guest kernel
+    LockedFrames const table_lock;
+    auto const root = PVN_TRY(domain.frame(c.root_pfn));
+    PVN_CHECK(table_lock->take_root(domain.id, root));
+    if (vcpu.root.raw() != 0) table_lock->drop_root(vcpu.root);
+    vcpu.root = root;
+    vcpu.loaded_on = no_cpu;
+    auto& r = vcpu.registers;
+    r = {};
+    r.rip = c.rip, r.rsp = c.rsp, r.rax = c.rax, r.rbx = c.rbx, r.rcx = c.rcx, r.rdx = c.rdx, r.rsi = c.rsi, r.rdi = c.rdi, r.rbp = c.rbp;
+    r.r8 = c.r8, r.r9 = c.r9, r.r10 = c.r10, r.r11 = c.r11, r.r12 = c.r12, r.r13 = c.r13, r.r14 = c.r14, r.r15 = c.r15;
+    r.rflags = (c.rflags & flags::arithmetic) | flags::interrupt | flags::reserved_one;
+    r.cs = PVN_KERNEL_CS | 1;
+    r.ss = PVN_KERNEL_SS | 1;
+    vcpu.fs_base = c.fs_base;
+    vcpu.gs_base = c.gs_base;
     return {};
 }
 
 void shut_down(Domain& domain, std::uint32_t reason)
 {
-    if (domain.shut_down) return;
-    domain.shut_down = true;
-    domain.reason = reason;
+    {
+        Guard const guard{lock};
+        if (domain.shut_down) return;
+        domain.reason = reason;
+        domain.shut_down = true;
+    }
     schedule::domain_changed(domain);
     event::raise_virq(PVN_VIRQ_DOMAIN);
     if (domain.privileged) {
-        log("dom0 has shut down (reason {})", domain.reason);
+        log("dom0 has shut down (reason {})", reason);
         if (reason == PVN_SHUTDOWN_REBOOT) restart();
         power_off();
     }
     // Without a dom0 nobody would ever start another one.
-    if (find(DomainId{0}) == nullptr &&
-        std::ranges::all_of(table, [](auto const* d) { return d == nullptr || d->shut_down; })) {
-        log("the last domain has ended");
-        power_off();
-    }
+    if (find(DomainId{0}) != nullptr) return;
+    for (auto* other = first_from(1); other != nullptr; other = first_from(other->id.raw() + 1u))
+        if (!other->shut_down) return;
+    log("the last domain has ended");
+    power_off();
 }
 
 void crash(Domain& domain, std::string_view why, Registers const& registers)
 {
-    auto const length = std::min(why.size(), domain.last_words.size() - 1);
-    std::ranges::copy(why.substr(0, length), domain.last_words.begin());
-    domain.last_words[length] = 0;
-    domain.last_rip = registers.rip;
-    domain.last_rsp = registers.rsp;
+    {
+        Guard const guard{lock};
+        if (domain.shut_down) return;
+        auto const length = std::min(why.size(), domain.last_words.size() - 1);
+        std::ranges::copy(why.substr(0, length), domain.last_words.begin());
+        domain.last_words[length] = 0;
+        domain.last_rip = registers.rip;
+        domain.last_rsp = registers.rsp;
+    }
     log("d{} ended: {} (rip {} cs {} rsp {} flags {} error {} vector {})", domain.id.raw(), why, Hex{registers.rip}, Hex{registers.cs},
         Hex{registers.rsp}, Hex{registers.rflags}, Hex{registers.error}, registers.vector);
     log("d{} rax {} rbx {} rcx {} rdx {} rsi {} rdi {} rbp {} r8 {} r9 {} r10 {}", domain.id.raw(), Hex{registers.rax}, Hex{registers.rbx},
@@ -218,23 +341,41 @@ void crash(Domain& domain, std::string_view why, Registers const& registers)
     shut_down(domain, PVN_SHUTDOWN_CRASH);
 }
 
-Result<void> destroy(Domain& domain)
+Result<void> destroy(DomainId id)
 {
+    Guard const guard{lock};
+    auto* const found = id.raw() < table.size() ? table[id.raw()].load() : nullptr;  // also one that is gone for everybody else
+    if (found == nullptr) return Fail{Error::not_found};
+    auto& domain = *found;
     if (domain.privileged) return Fail{Error::denied};
-    auto& frame_table = *machine.frames;
-    if (!domain.dying) {
-        domain.dying = true;
-        schedule::remove(domain.vcpu);
+    domain.dying = true;
+    schedule::domain_changed(domain);
+    if (any_active(domain)) return Fail{Error::again};
+    if (!domain.dismantled) {
+        domain.dismantled = true;
+        for (auto* const vcpu : domain.all_vcpus()) schedule::remove(*vcpu);
         event::close_all(domain);
-        if (domain.vcpu.root.raw() != 0) frame_table.drop_root(domain.vcpu.root);
-        domain.vcpu.root = MachineFrame{};
+        LockedFrames const table_lock;
+        for (auto* const vcpu : domain.all_vcpus()) {
+            if (vcpu->root.raw() != 0) table_lock->drop_root(vcpu->root);
+            vcpu->root = MachineFrame{};
+        }
     }
-    // Bounded: a slice of the frame table for each call.
-    constexpr std::uint64_t budget = 65536;
-    auto const next = PVN_TRY(frame_table.tear_down(domain.id, domain.torn_down, budget));
-    domain.torn_down = next < frame_table.size() ? next : 0;
-    if (next < frame_table.size()) return Fail{Error::again};
-    if (domain.frames != 0) return Fail{Error::busy};  // another domain still maps some
+    // Bounded: some slices of the frame table for each call, and others may have the lock in between.
+    constexpr std::uint64_t budget = 8192;
+    constexpr int slices = 8;
+    for (int slice = 0; slice < slices && domain.torn_down < machine.frame_count; ++slice) {
+        LockedFrames const table_lock;
+        tlb::flush_dropped(domain.id);  // dom0 may have had its memory mapped
+        domain.torn_down = PVN_TRY(table_lock->tear_down(domain.id, domain.torn_down, budget));
+    }
+    if (domain.torn_down < machine.frame_count) return Fail{Error::again};
+    if (LockedFrames const table_lock; domain.frames != 0) {
+        domain.torn_down = 0;
+        return Fail{Error::busy};  // another domain still maps some
+    }
+    if (!domain.gone) take_out(domain);
+    if (!forgotten_by_all(domain)) return Fail{Error::again};
     table[domain.id.raw()] = nullptr;
     event::raise_virq(PVN_VIRQ_DOMAIN);
     free_own(domain);
@@ -245,12 +386,14 @@ void frame_freed(MachineFrame frame)
 {
     auto const pfn = machine.m2p[frame.raw()];
     machine.m2p[frame.raw()] = PVN_NO_FRAME;
-    for (auto* const domain : table)
+    for (std::uint16_t id = 0; id < table.size(); ++id) {
+        auto* const domain = table[id].load();
         if (domain != nullptr && domain->dying && pfn < domain->p2m.size() && domain->p2m[pfn] == frame.raw()) {
             domain->p2m[pfn] = PVN_NO_FRAME;
             --domain->frames;
         }
-    machine.allocator.free(frame);
+    }
+    machine.allocator.lock()->free(frame);
 }
 
 }  // namespace pvn::domains

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 
 #include "arch/x86/registers.hpp"
@@ -16,13 +17,30 @@ struct Domain;
 
 enum class VcpuState : std::uint8_t { offline, runnable, blocked };
 
+inline constexpr std::uint32_t vcpu_limit = 64;  // of a domain
+inline constexpr std::uint32_t no_cpu = ~std::uint32_t{0};
+
 struct Vcpu {
-    sched::Entity entity{};  // first: the run queue hands entities back
+    // What its home CPU's run queue guards (dispatcher/run_queue.hpp).
+    sched::Entity entity{};      // first: the run queue hands entities back
+    Vcpu* home_next{};           // of those with the same home
+    VcpuState state{VcpuState::offline};
+    std::uint64_t timer{};       // system time, ns; 0: not set
+    std::uint64_t poll_deadline{};
+    std::array<std::uint32_t, 64> poll_ports{};
+    std::uint32_t poll_count{};  // 0: it does not poll; else one more than it has ports
+    std::uint64_t cpu_time{};    // ns
+    std::uint64_t state_since{}; // system time
+    std::uint32_t run_state{PVN_RUNSTATE_OFFLINE};
+    std::atomic<std::uint32_t> home{0};         // changes only while it is not active
+    // The CPU whose registers hold its state: nobody else may look at what follows, or take it home.
+    std::atomic<std::uint32_t> active{no_cpu};
+    std::uint32_t loaded_on{no_cpu};            // CPU that still holds exactly what was saved
+
     Domain* domain{};
     VcpuId id{};
-    VcpuState state{VcpuState::offline};
 
-    // Valid while it does not run; the running vCPU's are on the entry stack and in the CPU.
+    // Valid while it is not active; the active vCPU's are on the entry stack and in the CPU.
     Registers registers{};
     std::uint64_t fs_base{}, gs_base{};
     std::array<std::uint16_t, 4> selectors{};  // DS ES FS GS
@@ -32,18 +50,10 @@ struct Vcpu {
     void* fpu{};                 // XSAVE area, one page
 
     // Valid always.
-    MachineFrame root{};         // level-4 table, promoted; 0: none
+    MachineFrame root{};         // level-4 table, promoted; 0: none, it has not been initialised
     MachineFrame page_frame{};
     pvn_vcpu_page* page{};       // hostile memory
     std::array<std::uint64_t, 4> descriptor{};  // GDT entries PVN_GDT_FIRST_OWN..
-    std::uint64_t timer{};       // system time, ns; 0: not set
-    std::uint64_t poll_deadline{};
-    std::array<std::uint32_t, 64> poll_ports{};
-    std::uint32_t poll_count{};
-    Port timer_port{};
-    std::uint64_t cpu_time{};    // ns
-    std::uint64_t state_since{}; // system time
-    std::uint32_t run_state{PVN_RUNSTATE_OFFLINE};
 };
 
 }  // namespace pvn

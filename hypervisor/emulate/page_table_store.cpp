@@ -43,14 +43,14 @@ Instruction fetch(Vcpu const& vcpu, Registers const& r)
 
 bool page_table_store(Vcpu& vcpu, Registers& r, std::uint64_t address)
 {
-    auto const leaf = guest::walk(vcpu, address);
+    auto const instruction = fetch(vcpu, r);
+    LockedFrames const table;
+    auto const leaf = guest::walk(table, vcpu, address);
     if (!leaf || leaf->writable) return false;
-    auto& table = *machine.frames;
     auto const frame = MachineFrame{(leaf->entry & 0x000ffffffffff000) / page_size};
     auto& domain = *vcpu.domain;
-    if (table.owner(frame) != domain.id || !frames::is_table(table.type(frame)) || address % 8 != 0) return false;
+    if (table->owner(frame) != domain.id || !frames::is_table(table->type(frame)) || address % 8 != 0) return false;
 
-    auto const instruction = fetch(vcpu, r);
     auto const store = decode::store({instruction.bytes, instruction.count});
     if (!store) return false;
     count_trap(vcpu, r, instruction);
@@ -60,11 +60,11 @@ bool page_table_store(Vcpu& vcpu, Registers& r, std::uint64_t address)
         auto const old = __atomic_load_n(frame_pointer<std::uint64_t>(frame) + index, __ATOMIC_RELAXED);
         auto const effect = decode::apply(*store, old, source, r.rax);
         if (effect.write) {
-            auto const seen = table.compare_exchange_entry(domain.id, frame, index, old, effect.value);
+            auto const seen = table->compare_exchange_entry(domain.id, frame, index, old, effect.value);
             if (!seen) {
                 static constinit unsigned lines = 0;  // a guest can do this as often as it likes
                 if (lines < 100 && ++lines != 0) log("d{}: a store of {} to entry {} of level-{} table {} was refused (error {}) at {}", domain.id.raw(), Hex{effect.value}, index,
-                    frames::level_of(table.type(frame)), Hex{frame.raw()}, static_cast<std::int64_t>(seen.error()), Hex{r.rip});
+                    frames::level_of(table->type(frame)), Hex{frame.raw()}, static_cast<std::int64_t>(seen.error()), Hex{r.rip});
                 return false;
             }
             if (*seen != old) continue;

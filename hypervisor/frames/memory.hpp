@@ -29,6 +29,9 @@ public:
     // An entry of a level-4 table changed.  CPUs whose root is a copy of that table get the value before this returns.
     virtual void root_entry_changed(MachineFrame l4, unsigned index, std::uint64_t value) = 0;
 
+    // A present entry of a promoted table of that domain lost what it named, and CPUs may still remember it.
+    virtual void entry_dropped(DomainId) {}
+
     // May the domain map a frame that is not its own: another domain's, or no RAM at all?  Never asked for the hypervisor's.
     virtual bool may_map_foreign(DomainId mapper, MachineFrame) = 0;
 

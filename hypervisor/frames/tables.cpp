@@ -137,8 +137,11 @@ Result<void> FrameTable::write_entry(DomainId domain, MachineFrame table, unsign
     // Before the old reference goes: a root that still carries the old entry must not outlive it.
     if (place.level == top_level)
         memory_.root_entry_changed(table, index, stored);
-    if (!same)
+    if (!same) {
+        if (old.present())
+            memory_.entry_dropped(domain);
         drop_entry(place.level, old);
+    }
     return {};
 }
 
@@ -168,8 +171,11 @@ Result<std::uint64_t> FrameTable::compare_exchange_entry(DomainId domain, Machin
     at(table).clear(Frame::emptied);
     if (place.level == top_level)
         memory_.root_entry_changed(table, index, value);
-    if (!same)
+    if (!same) {
+        if (old.present())
+            memory_.entry_dropped(domain);
         drop_entry(place.level, old);
+    }
     return expected;
 }
 

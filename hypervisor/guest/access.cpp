@@ -22,14 +22,14 @@ std::uint64_t read_entry(MachineFrame table, unsigned index)
 
 }  // namespace
 
-Result<Leaf> walk(Vcpu const& vcpu, std::uint64_t address)
+Result<Leaf> walk(LockedFrames const& frames, Vcpu const& vcpu, std::uint64_t address)
 {
-    auto const leaf = PVN_TRY(walk_to_table(vcpu, address));
+    auto const leaf = PVN_TRY(walk_to_table(frames, vcpu, address));
     if ((leaf.entry & present) == 0) return Fail{Error::bad_address};
     return leaf;
 }
 
-Result<Leaf> walk_to_table(Vcpu const& vcpu, std::uint64_t address)
+Result<Leaf> walk_to_table(LockedFrames const&, Vcpu const& vcpu, std::uint64_t address)
 {
     if (!cpu::canonical(address) || (address >> 39 & 511) == PVN_SLOT_INDEX) return Fail{Error::bad_address};
     auto table = vcpu.root;
@@ -44,15 +44,15 @@ Result<Leaf> walk_to_table(Vcpu const& vcpu, std::uint64_t address)
     }
 }
 
-Result<void> copy(Vcpu const& vcpu, std::uint64_t address, void* buffer, std::size_t bytes, Access access)
+Result<void> copy(LockedFrames const& frames, Vcpu const& vcpu, std::uint64_t address, void* buffer, std::size_t bytes, Access access)
 {
     auto* at = static_cast<char*>(buffer);
     while (bytes != 0) {
-        auto const leaf = PVN_TRY(walk(vcpu, address));
+        auto const leaf = PVN_TRY(walk(frames, vcpu, address));
         if (access == Access::write && !leaf.writable) return Fail{Error::bad_address};
         auto const frame = MachineFrame{(leaf.entry & frame_bits) / page_size};
-        auto const owner = machine.frames->owner(frame);  // no RAM: not in the direct map
-        if (!frames::is_domain(owner)) return Fail{Error::bad_address};
+        auto const owner = frames->owner(frame);  // no RAM: not in the direct map
+        if (!pvn::frames::is_domain(owner)) return Fail{Error::bad_address};
         auto const offset = address % page_size;
         auto const here = std::min<std::size_t>(bytes, page_size - offset);
         auto* const memory = frame_pointer<char>(frame) + offset;
@@ -65,6 +65,12 @@ Result<void> copy(Vcpu const& vcpu, std::uint64_t address, void* buffer, std::si
         bytes -= here;
     }
     return {};
+}
+
+Result<void> copy(Vcpu const& vcpu, std::uint64_t address, void* buffer, std::size_t bytes, Access access)
+{
+    LockedFrames const frames;
+    return copy(frames, vcpu, address, buffer, bytes, access);
 }
 
 }  // namespace pvn::guest

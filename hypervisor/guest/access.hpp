@@ -14,6 +14,7 @@
 namespace pvn {
 
 struct Vcpu;
+class LockedFrames;
 
 namespace guest {
 
@@ -25,12 +26,14 @@ struct Leaf {
 };
 
 // Where the guest's own tables lead for that address; bad_address if they do not, or into the slot.
-Result<Leaf> walk(Vcpu const&, std::uint64_t address);
+Result<Leaf> walk(LockedFrames const&, Vcpu const&, std::uint64_t address);
 
 // The same, but the leaf need not be present: where its entry is.
-Result<Leaf> walk_to_table(Vcpu const&, std::uint64_t address);
+Result<Leaf> walk_to_table(LockedFrames const&, Vcpu const&, std::uint64_t address);
 
+// With the page tables locked, so that a frame that the guest maps stays what it is meanwhile.
 enum class Access { read, write };
+Result<void> copy(LockedFrames const&, Vcpu const&, std::uint64_t address, void* buffer, std::size_t bytes, Access);
 Result<void> copy(Vcpu const&, std::uint64_t address, void* buffer, std::size_t bytes, Access);
 
 }  // namespace guest
@@ -47,6 +50,12 @@ public:
         PVN_CHECK(guest::copy(vcpu_, address_ + index * sizeof(T), &value, sizeof(T), guest::Access::read));
         return value;
     }
+    Result<T> read(LockedFrames const& frames, std::uint64_t index) const
+    {
+        T value;
+        PVN_CHECK(guest::copy(frames, vcpu_, address_ + index * sizeof(T), &value, sizeof(T), guest::Access::read));
+        return value;
+    }
 
 protected:
     Vcpu const& vcpu_;
@@ -61,6 +70,10 @@ public:
     Result<void> write(T value, std::uint64_t index = 0) const
     {
         return guest::copy(this->vcpu_, this->address_ + index * sizeof(T), &value, sizeof(T), guest::Access::write);
+    }
+    Result<void> write(LockedFrames const& frames, T value, std::uint64_t index) const
+    {
+        return guest::copy(frames, this->vcpu_, this->address_ + index * sizeof(T), &value, sizeof(T), guest::Access::write);
     }
 };
 

@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu.hpp"
 #include "audit/audit.hpp"
+#include "dispatcher/notify.hpp"
 #include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
@@ -30,87 +31,69 @@ Result<Domain*> find_other(Vcpu const& vcpu, std::uint64_t id)
     return domain;
 }
 
-bool in_slot(std::uint64_t address) { return address >= PVN_SLOT_BASE && address < PVN_SLOT_END; }
-
 }  // namespace
 
 Outcome domain_create(Vcpu& vcpu, Arguments const& a)
 {
     auto const request = PVN_TRY((GuestIn<pvn_domain_create>{vcpu, a[0]}.read()));
-    if (request.vcpus != 1 || request.flags != 0) return Fail{Error::invalid};
-    auto* const domain = PVN_TRY(domains::create(false, request.limit, request.p2m_frames));
+    if (request.flags != 0) return Fail{Error::invalid};
+    auto* const domain = PVN_TRY(domains::create(false, request.limit, request.p2m_frames, request.vcpus));
     std::ranges::copy(request.uuid, domain->uuid.begin());
     return domain->id.raw();
 }
 
 Outcome domain_destroy(Vcpu& vcpu, Arguments const& a)
 {
-    auto* const domain = PVN_TRY(find(a[0]));
-    if (domain == vcpu.domain) return Fail{Error::denied};
-    PVN_CHECK(domains::destroy(*domain));
+    if (a[0] >= domain_limit) return Fail{Error::not_found};
+    DomainId const id{static_cast<std::uint16_t>(a[0])};
+    if (id == vcpu.domain->id) return Fail{Error::denied};
+    PVN_CHECK(domains::destroy(id));
     return 0;
 }
 
 Outcome domain_pause(Vcpu& vcpu, Arguments const& a)
 {
-    auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
-    if (domain->pause_count == 0xffff) return Fail{Error::busy};
-    ++domain->pause_count;
-    schedule::domain_changed(*domain);
+    PVN_CHECK(domains::pause(*PVN_TRY(find_other(vcpu, a[0]))));
     return 0;
 }
 
 Outcome domain_unpause(Vcpu& vcpu, Arguments const& a)
 {
-    auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
-    if (domain->pause_count == 0) return Fail{Error::invalid};
-    if (domain->pause_count == 1 && domain->vcpu.root.raw() == 0) return Fail{Error::invalid};  // it has no context yet
-    --domain->pause_count;
-    schedule::domain_changed(*domain);
+    PVN_CHECK(domains::unpause(*PVN_TRY(find_other(vcpu, a[0]))));
     return 0;
 }
 
 Outcome domain_set_context(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
-    if (a[1] != 0) return Fail{Error::not_found};
-    auto const c = PVN_TRY((GuestIn<pvn_vcpu_context>{vcpu, a[2]}.read()));
-    if (domain->pause_count == 0) return Fail{Error::busy};
-    for (auto const address : {c.rip, c.rsp, c.fs_base, c.gs_base})
-        if (!cpu::canonical(address) || in_slot(address)) return Fail{Error::invalid};
-    if (c.flags != 0 || c.cs != 0 || c.ss != 0) return Fail{Error::invalid};  // starts in the guest kernel
-    auto const root = PVN_TRY(domain->frame(c.root_pfn));
-    PVN_CHECK(machine.frames->take_root(domain->id, root));
-    auto& target = domain->vcpu;
-    if (target.root.raw() != 0) machine.frames->drop_root(target.root);
-    target.root = root;
-    auto& r = target.registers;
-    r = {};
-    r.rip = c.rip, r.rsp = c.rsp, r.rax = c.rax, r.rbx = c.rbx, r.rcx = c.rcx, r.rdx = c.rdx, r.rsi = c.rsi, r.rdi = c.rdi, r.rbp = c.rbp;
-    r.r8 = c.r8, r.r9 = c.r9, r.r10 = c.r10, r.r11 = c.r11, r.r12 = c.r12, r.r13 = c.r13, r.r14 = c.r14, r.r15 = c.r15;
-    r.rflags = (c.rflags & flags::arithmetic) | flags::interrupt | flags::reserved_one;
-    r.cs = PVN_KERNEL_CS | 1;
-    r.ss = PVN_KERNEL_SS | 1;
-    target.fs_base = c.fs_base;
-    target.gs_base = c.gs_base;
-    schedule::start(target);
+    auto* const target = domain->vcpu(a[1]);
+    if (target == nullptr) return Fail{Error::not_found};
+    auto const context = PVN_TRY((GuestIn<pvn_vcpu_context>{vcpu, a[2]}.read()));
+    Guard const guard{domains::lock};  // it stays paused meanwhile
+    if (domain->pause_count == 0 || target->active != no_cpu) return Fail{Error::busy};
+    PVN_CHECK(domains::set_context(*target, context));
+    if (target->id == VcpuId{0}) (void)schedule::start(*target);
     return 0;
 }
 
 Outcome domain_get_context(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
-    if (a[1] != 0) return Fail{Error::not_found};
-    if (domain->pause_count == 0 && !domain->shut_down) return Fail{Error::busy};
-    auto const& source = domain->vcpu;
-    auto const& r = source.registers;
+    auto* const source = domain->vcpu(a[1]);
+    if (source == nullptr) return Fail{Error::not_found};
     pvn_vcpu_context c{};
-    c.rip = r.rip, c.rsp = r.rsp, c.rflags = r.rflags, c.rax = r.rax, c.rbx = r.rbx, c.rcx = r.rcx, c.rdx = r.rdx, c.rsi = r.rsi;
-    c.rdi = r.rdi, c.rbp = r.rbp, c.r8 = r.r8, c.r9 = r.r9, c.r10 = r.r10, c.r11 = r.r11, c.r12 = r.r12, c.r13 = r.r13, c.r14 = r.r14;
-    c.r15 = r.r15, c.fs_base = source.fs_base, c.gs_base = source.gs_base;
-    c.root_pfn = source.root.raw() != 0 ? machine.m2p[source.root.raw()] : PVN_NO_FRAME;
-    c.cs = static_cast<std::uint16_t>(r.from_user() ? r.cs : PVN_KERNEL_CS);
-    c.ss = static_cast<std::uint16_t>(r.from_user() ? r.ss : PVN_KERNEL_SS);
+    {
+        Guard const guard{domains::lock};
+        if (domain->runnable() || source->active != no_cpu) return Fail{Error::busy};
+        auto const& r = source->registers;
+        c.rip = r.rip, c.rsp = r.rsp, c.rflags = r.rflags, c.rax = r.rax, c.rbx = r.rbx, c.rcx = r.rcx, c.rdx = r.rdx, c.rsi = r.rsi;
+        c.rdi = r.rdi, c.rbp = r.rbp, c.r8 = r.r8, c.r9 = r.r9, c.r10 = r.r10, c.r11 = r.r11, c.r12 = r.r12, c.r13 = r.r13, c.r14 = r.r14;
+        c.r15 = r.r15, c.fs_base = source->fs_base, c.gs_base = source->gs_base;
+        LockedFrames const frames;
+        c.root_pfn = source->root.raw() != 0 ? machine.m2p[source->root.raw()] : PVN_NO_FRAME;
+        c.cs = static_cast<std::uint16_t>(r.from_user() ? r.cs : PVN_KERNEL_CS);
+        c.ss = static_cast<std::uint16_t>(r.from_user() ? r.ss : PVN_KERNEL_SS);
+    }
     PVN_CHECK((GuestOut<pvn_vcpu_context>{vcpu, a[2]}.write(c)));
     return 0;
 }
@@ -136,16 +119,22 @@ Outcome domain_info(Vcpu& vcpu, Arguments const& a)
          domain = domains::first_from(domain->id.raw() + 1u)) {
         pvn_domain_info info{};
         info.id = domain->id.raw();
-        auto const& v = domain->vcpu;
+        bool running = false, waiting = true;
+        for (auto* const v : domain->all_vcpus()) {
+            info.cpu_time += schedule::cpu_time(*v);
+            running = running || v->run_state == PVN_RUNSTATE_RUNNING;
+            waiting = waiting && v->state != VcpuState::runnable;
+        }
         info.flags = static_cast<std::uint16_t>(
             (domain->pause_count != 0 ? PVN_DOMAIN_PAUSED : 0) | (domain->shut_down ? PVN_DOMAIN_SHUT_DOWN : 0) |
-            (domain->dying ? PVN_DOMAIN_DYING : 0) | (&v == &vcpu ? PVN_DOMAIN_RUNNING : 0) | (v.state == VcpuState::blocked ? PVN_DOMAIN_BLOCKED : 0));
+            (domain->dying ? PVN_DOMAIN_DYING : 0) | (running ? PVN_DOMAIN_RUNNING : 0) | (waiting ? PVN_DOMAIN_BLOCKED : 0));
         info.reason = domain->reason;
-        info.frames = domain->frames;
-        info.limit = domain->limit;
-        info.cpu_time = v.cpu_time;
-        info.vcpus = 1;
-        info.weight = v.entity.parameters().weight;
+        if (LockedFrames const frames; true) {
+            info.frames = domain->frames;
+            info.limit = domain->limit;
+        }
+        info.vcpus = domain->vcpu_count;
+        info.weight = schedule::parameters(*domain->vcpus[0]).weight;
         std::ranges::copy(domain->uuid, info.uuid);
         std::ranges::copy(domain->last_words, info.last_words);
         info.rip = domain->last_rip;
@@ -160,6 +149,7 @@ Outcome domain_set_limit(Vcpu&, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find(a[0]));
     if (a[1] > domain->p2m_frames) return Fail{Error::range};
+    LockedFrames const frames;
     domain->limit = a[1];
     return 0;
 }
@@ -168,7 +158,7 @@ Outcome domain_set_sched(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find(a[0]));
     auto const parameters = PVN_TRY((GuestIn<pvn_sched_parameters>{vcpu, a[1]}.read()));
-    PVN_CHECK(schedule::set_parameters(domain->vcpu, parameters));
+    for (auto* const target : domain->all_vcpus()) PVN_CHECK(schedule::set_parameters(*target, parameters));
     return 0;
 }
 
@@ -178,12 +168,16 @@ Outcome domain_mmu_queue(Vcpu& vcpu, Arguments const& a)
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     if (domain->pause_count == 0) return Fail{Error::busy};
     GuestOut<pvn_mmu_op> const queue{vcpu, a[1]};
-    for (std::uint64_t i = 0; i < a[2]; ++i) {
-        auto op = PVN_TRY(queue.read(i));
-        if (auto const done = table_operation(*domain, op); !done) {
-            op.result = -static_cast<std::int32_t>(done.error());
-            PVN_CHECK(queue.write(op, i));
-            return Fail{done.error()};
+    for (std::uint64_t i = 0; i < a[2];) {
+        LockedFrames const frames;
+        if (domain->dying) return Fail{Error::denied};
+        for (auto const end = std::min(a[2], i + operations_per_turn); i < end; ++i) {
+            auto op = PVN_TRY(queue.read(frames, i));
+            if (auto const done = table_operation(frames, *domain, op); !done) {
+                op.result = -static_cast<std::int32_t>(done.error());
+                PVN_CHECK(queue.write(frames, op, i));
+                return Fail{done.error()};
+            }
         }
     }
     return 0;
@@ -196,8 +190,9 @@ Outcome domain_get_mfns(Vcpu& vcpu, Arguments const& a)
     std::int64_t filled = 0;
     for (; static_cast<std::uint64_t>(filled) < std::min(a[3], most_frames); ++filled) {
         auto const pfn = a[1] + static_cast<std::uint64_t>(filled);
+        LockedFrames const frames;
         if (pfn >= domain->p2m.size()) break;
-        PVN_CHECK(out.write(domain->p2m[pfn], static_cast<std::uint64_t>(filled)));
+        PVN_CHECK(out.write(frames, domain->p2m[pfn], static_cast<std::uint64_t>(filled)));
     }
     return filled;
 }
@@ -206,7 +201,7 @@ Outcome domain_event_alloc(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     auto const* const remote = PVN_TRY(find(a[1]));
-    return PVN_TRY(domain->ports.allocate(remote->id)).raw();
+    return PVN_TRY(event::LockedPorts{*domain}.of(*domain).allocate(remote->id)).raw();
 }
 
 Outcome domain_audit(Vcpu&, Arguments const&)

@@ -30,13 +30,17 @@ Outcome number(Result<Port> port)
 Outcome event_alloc(Vcpu& vcpu, Arguments const& a)
 {
     auto const* const remote = PVN_TRY(find_domain(a[0]));
-    return number(vcpu.domain->ports.allocate(remote->id));
+    return number(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).allocate(remote->id));
 }
 
 Outcome event_bind_domain(Vcpu& vcpu, Arguments const& a)
 {
     auto* const remote = PVN_TRY(find_domain(a[0]));
-    auto const bound = PVN_TRY(vcpu.domain->ports.bind_domain(remote->ports, port(a[1])));
+    auto const bound = PVN_TRY(([&]() -> Result<Port> {
+        event::LockedPorts const ports{*vcpu.domain, *remote};
+        if (remote->dying) return Fail{Error::not_found};  // its ports have been closed, or will be
+        return ports.of(*vcpu.domain).bind_domain(ports.of(*remote), port(a[1]));
+    }()));
     event::raise(*vcpu.domain, bound);  // what the other end sent before is not known any more
     return bound.raw();
 }
@@ -45,17 +49,18 @@ Outcome event_bind_virq(Vcpu& vcpu, Arguments const& a)
 {
     bool const dom0_only = a[0] == PVN_VIRQ_CONSOLE || a[0] == PVN_VIRQ_DOMAIN;
     if (dom0_only && !vcpu.domain->privileged) return Fail{Error::denied};
-    return number(vcpu.domain->ports.bind_virq(narrow(a[0]), VcpuId{narrow(a[1])}));
+    return number(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_virq(narrow(a[0]), VcpuId{narrow(a[1])}));
 }
 
-Outcome event_bind_ipi(Vcpu& vcpu, Arguments const& a) { return number(vcpu.domain->ports.bind_ipi(VcpuId{narrow(a[0])})); }
+Outcome event_bind_ipi(Vcpu& vcpu, Arguments const& a) { return number(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_ipi(VcpuId{narrow(a[0])})); }
 
 Outcome event_bind_irq(Vcpu& vcpu, Arguments const& a)
 {
     auto& domain = *vcpu.domain;
-    auto const bound = PVN_TRY(domain.ports.bind_irq(narrow(a[0])));
+    auto const bound = PVN_TRY(event::LockedPorts{domain}.of(domain).bind_irq(narrow(a[0])));
     if (auto const hardware = interrupts::bind(narrow(a[0]), domain, bound); !hardware) {
-        PVN_CHECK(domain.ports.close(bound, domain.ports, event::pages_of(domain)));
+        event::LockedPorts const ports{domain};
+        PVN_CHECK(ports.of(domain).close(bound, ports.of(domain), event::pages_of(domain)));
         return Fail{hardware.error()};
     }
     return bound.raw();
@@ -69,18 +74,14 @@ Outcome event_close(Vcpu& vcpu, Arguments const& a)
 
 Outcome event_send(Vcpu& vcpu, Arguments const& a)
 {
-    auto& domain = *vcpu.domain;
-    auto* const remote = domains::find(PVN_TRY(domain.ports.destination(port(a[0]))));
-    if (remote == nullptr) return Fail{Error::not_found};
-    auto const raised = PVN_TRY(domain.ports.send(port(a[0]), remote->ports, event::pages_of(*remote)));
-    event::carry_out(*remote, raised);
+    PVN_CHECK(event::send(*vcpu.domain, port(a[0])));
     return 0;
 }
 
 Outcome event_unmask(Vcpu& vcpu, Arguments const& a)
 {
     auto& domain = *vcpu.domain;
-    event::carry_out(domain, PVN_TRY(domain.ports.unmask(port(a[0]), event::pages_of(domain))));
+    event::carry_out(domain, PVN_TRY(event::LockedPorts{domain}.of(domain).unmask(port(a[0]), event::pages_of(domain))));
     return 0;
 }
 
@@ -88,13 +89,14 @@ Outcome event_status(Vcpu& vcpu, Arguments const& a)
 {
     GuestOut<pvn_event_status> const argument{vcpu, a[0]};
     auto const request = PVN_TRY(argument.read());
-    PVN_CHECK(argument.write(PVN_TRY(vcpu.domain->ports.status(Port{request.port}, event::pages_of(*vcpu.domain)))));
+    auto& domain = *vcpu.domain;
+    PVN_CHECK(argument.write(PVN_TRY(event::LockedPorts{domain}.of(domain).status(Port{request.port}, event::pages_of(domain)))));
     return 0;
 }
 
 Outcome event_bind_vcpu(Vcpu& vcpu, Arguments const& a)
 {
-    PVN_CHECK(vcpu.domain->ports.bind_vcpu(port(a[0]), VcpuId{narrow(a[1])}));
+    PVN_CHECK(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_vcpu(port(a[0]), VcpuId{narrow(a[1])}));
     return 0;
 }
 

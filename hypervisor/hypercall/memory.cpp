@@ -45,8 +45,9 @@ Outcome memory_give_back(Vcpu& vcpu, Arguments const& a)
 Outcome memory_query(Vcpu& vcpu, Arguments const& a)
 {
     auto const& domain = *vcpu.domain;
-    PVN_CHECK((GuestOut<pvn_memory_info>{vcpu, a[0]}.write(
-        {domain.frames, domain.limit, domain.p2m_frames, domain.privileged ? machine.allocator.free_count() : 0})));
+    auto const free = domain.privileged ? machine.allocator.lock()->free_count() : 0;
+    LockedFrames const frames;
+    PVN_CHECK((GuestOut<pvn_memory_info>{vcpu, a[0]}.write(frames, {domain.frames, domain.limit, domain.p2m_frames, free}, 0)));
     return 0;
 }
 
@@ -60,15 +61,17 @@ Outcome memory_map_foreign(Vcpu& vcpu, Arguments const& a)
     if (other == nullptr) return Fail{Error::not_found};
     GuestIn<std::uint64_t> const pfns{vcpu, request.pfns};
     for (std::uint64_t i = 0; i < request.count; ++i) {
-        auto const leaf = PVN_TRY(guest::walk_to_table(vcpu, request.address + i * PVN_PAGE_SIZE));
-        auto const pfn = PVN_TRY(pfns.read(i));
+        LockedFrames const frames;
+        if (other->dying) return Fail{Error::not_found};
+        auto const leaf = PVN_TRY(guest::walk_to_table(frames, vcpu, request.address + i * PVN_PAGE_SIZE));
+        auto const pfn = PVN_TRY(pfns.read(frames, i));
         std::uint64_t entry = 0;
         if (pfn != PVN_NO_FRAME) {
             auto const frame = PVN_TRY(other->frame(pfn));
             // Present, user, accessed, dirty, no execute, and writable if asked for.
             entry = frame.raw() * PVN_PAGE_SIZE | 0x8000000000000065 | ((request.flags & PVN_MAP_READ_ONLY) != 0 ? 0u : 2u);
         }
-        PVN_CHECK(machine.frames->write_entry(vcpu.domain->id, leaf.table, leaf.index, entry, false));
+        PVN_CHECK(frames->write_entry(vcpu.domain->id, leaf.table, leaf.index, entry, false));
     }
     return 0;
 }

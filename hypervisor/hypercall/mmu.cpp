@@ -9,68 +9,78 @@
 #include "hypercall/dispatch.hpp"
 #include "hypercall/mmu_operation.hpp"
 #include "machine.hpp"
+#include "tlb/flush.hpp"
 
 namespace pvn::hypercall {
 namespace {
 
-Result<void> set_root(Vcpu& vcpu, std::uint64_t pfn)
+Result<void> set_root(LockedFrames const& frames, Vcpu& vcpu, std::uint64_t pfn) PVN_UNCHECKED
 {
     auto& domain = *vcpu.domain;
     auto const frame = PVN_TRY(domain.frame(pfn));
-    PVN_CHECK(machine.frames->take_root(domain.id, frame));
+    PVN_CHECK(frames->take_root(domain.id, frame));
     auto const old = vcpu.root;
     vcpu.root = frame;
-    if (this_cpu().current == &vcpu) cpu::load_root(frame);
-    machine.frames->drop_root(old);
+    cpu::load_root(frame);
+    frames->drop_root(old);
     return {};
 }
 
-// Every way from the hypervisor to a guest loads CR3, and nothing in a TLB outlives that: no PGE, no PCID.  So what a guest
-// asks to have flushed has been flushed when its call returns; only the arguments are left to check.
-Result<void> flush_vcpus(std::uint64_t mask) { return (mask & ~std::uint64_t{1}) == 0 ? Result<void>{} : Fail{Error::not_found}; }
+// What this vCPU asks to have flushed for itself has been flushed when its call returns (tlb/flush.hpp): only the arguments are
+// left to check.
+Result<void> flush_vcpus(Vcpu const& vcpu, std::uint64_t mask)
+{
+    auto const& domain = *vcpu.domain;
+    if (domain.vcpu_count < 64 && mask >> domain.vcpu_count != 0) return Fail{Error::not_found};
+    tlb::flush_vcpus(domain, mask);
+    return {};
+}
 
-Result<void> operate(Vcpu& vcpu, pvn_mmu_op const& op)
+Result<void> operate(LockedFrames const& frames, Vcpu& vcpu, pvn_mmu_op const& op)
 {
     if (op.kind <= PVN_MMU_OP_FLUSH_VCPUS && op.reserved != 0) return Fail{Error::invalid};
     switch (op.kind) {
-    case PVN_MMU_OP_SET_ROOT: return op.flags != 0 ? Fail{Error::invalid} : set_root(vcpu, op.target);
+    case PVN_MMU_OP_SET_ROOT: return op.flags != 0 ? Fail{Error::invalid} : set_root(frames, vcpu, op.target);
     case PVN_MMU_OP_FLUSH:
     case PVN_MMU_OP_INVALIDATE: return op.flags != 0 ? Result<void>{Fail{Error::invalid}} : Result<void>{};
-    case PVN_MMU_OP_FLUSH_VCPUS: return op.flags != 0 ? Fail{Error::invalid} : flush_vcpus(op.target);
-    default: return table_operation(*vcpu.domain, op);
+    case PVN_MMU_OP_FLUSH_VCPUS: return op.flags != 0 ? Fail{Error::invalid} : flush_vcpus(vcpu, op.target);
+    default: return table_operation(frames, *vcpu.domain, op);
     }
 }
 
 }  // namespace
 
-Result<void> table_operation(Domain& domain, pvn_mmu_op const& op)
+Result<void> table_operation(LockedFrames const& table, Domain& domain, pvn_mmu_op const& op) PVN_UNCHECKED
 {
-    auto& table = *machine.frames;
     if (op.kind > PVN_MMU_OP_DEMOTE) return Fail{Error::not_implemented};
     bool const write = op.kind == PVN_MMU_OP_WRITE;
     if ((op.flags & ~(write ? std::uint32_t{PVN_MMU_KEEP_AD} : 0u)) != 0 || op.reserved != 0) return Fail{Error::invalid};
     if (write) {
         if (op.target % 8 != 0) return Fail{Error::invalid};
         auto const frame = PVN_TRY(domain.frame(op.target / PVN_PAGE_SIZE));
-        return table.write_entry(domain.id, frame, static_cast<unsigned>(op.target % PVN_PAGE_SIZE / 8), op.value,
+        return table->write_entry(domain.id, frame, static_cast<unsigned>(op.target % PVN_PAGE_SIZE / 8), op.value,
                                  (op.flags & PVN_MMU_KEEP_AD) != 0);
     }
     auto const frame = PVN_TRY(domain.frame(op.target));
-    if (op.kind == PVN_MMU_OP_DEMOTE) return op.value != 0 ? Fail{Error::invalid} : table.demote(domain.id, frame);
+    if (op.kind == PVN_MMU_OP_DEMOTE) return op.value != 0 ? Fail{Error::invalid} : table->demote(domain.id, frame);
     if (op.value < 1 || op.value > 4) return Fail{Error::invalid};
-    return table.promote(domain.id, frame, static_cast<unsigned>(op.value));
+    return table->promote(domain.id, frame, static_cast<unsigned>(op.value));
 }
 
 Outcome mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
     if (a[1] > PVN_MMU_QUEUE_MAX || a[0] % 8 != 0) return Fail{Error::invalid};
     GuestOut<pvn_mmu_op> const queue{vcpu, a[0]};
-    for (std::uint64_t i = 0; i < a[1]; ++i) {
-        auto op = PVN_TRY(queue.read(i));
-        if (auto const done = operate(vcpu, op); !done) {
-            op.result = -static_cast<std::int32_t>(done.error());
-            PVN_CHECK(queue.write(op, i));
-            return Fail{done.error()};
+    for (std::uint64_t i = 0; i < a[1];) {
+        // Some for each turn with the lock: others may have it in between.
+        LockedFrames const frames;
+        for (auto const end = std::min(a[1], i + operations_per_turn); i < end; ++i) {
+            auto op = PVN_TRY(queue.read(frames, i));
+            if (auto const done = operate(frames, vcpu, op); !done) {
+                op.result = -static_cast<std::int32_t>(done.error());
+                PVN_CHECK(queue.write(frames, op, i));
+                return Fail{done.error()};
+            }
         }
     }
     return 0;
@@ -79,14 +89,16 @@ Outcome mmu_queue(Vcpu& vcpu, Arguments const& a)
 Outcome mmu_update_va(Vcpu& vcpu, Arguments const& a)
 {
     if ((a[2] & ~std::uint64_t{PVN_MMU_INVALIDATE}) != 0) return Fail{Error::invalid};
-    auto const leaf = PVN_TRY(guest::walk_to_table(vcpu, a[0]));
-    PVN_CHECK(machine.frames->write_entry(vcpu.domain->id, leaf.table, leaf.index, a[1], false));
+    LockedFrames const frames;
+    auto const leaf = PVN_TRY(guest::walk_to_table(frames, vcpu, a[0]));
+    PVN_CHECK(frames->write_entry(vcpu.domain->id, leaf.table, leaf.index, a[1], false));
     return 0;
 }
 
 Outcome mmu_set_root(Vcpu& vcpu, Arguments const& a)
 {
-    PVN_CHECK(set_root(vcpu, a[0]));
+    LockedFrames const frames;
+    PVN_CHECK(set_root(frames, vcpu, a[0]));
     return 0;
 }
 
@@ -94,9 +106,9 @@ Outcome mmu_flush(Vcpu&, Arguments const&) { return 0; }
 
 Outcome mmu_invalidate_page(Vcpu&, Arguments const& a) { return cpu::canonical(a[0]) ? Outcome{0} : Fail{Error::invalid}; }
 
-Outcome mmu_flush_vcpus(Vcpu&, Arguments const& a)
+Outcome mmu_flush_vcpus(Vcpu& vcpu, Arguments const& a)
 {
-    PVN_CHECK(flush_vcpus(a[0]));
+    PVN_CHECK(flush_vcpus(vcpu, a[0]));
     return 0;
 }
 

@@ -7,6 +7,7 @@
 namespace pvn::hypercall {
 
 // WRITE, PROMOTE and DEMOTE of the update queue, on tables of that domain.
-Result<void> table_operation(Domain&, pvn_mmu_op const&);
+inline constexpr std::uint64_t operations_per_turn = 64;
+Result<void> table_operation(LockedFrames const&, Domain&, pvn_mmu_op const&);
 
 }  // namespace pvn::hypercall

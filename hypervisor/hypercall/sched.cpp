@@ -17,7 +17,7 @@ Outcome sched_yield(Vcpu& vcpu, Arguments const&)
 Outcome sched_block(Vcpu& vcpu, Arguments const&)
 {
     __atomic_store_n(&vcpu.page->event_mask, std::uint8_t{0}, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) == 0) schedule::block(vcpu);
+    schedule::block(vcpu);
     return 0;
 }
 
@@ -41,9 +41,7 @@ Outcome sched_poll(Vcpu& vcpu, Arguments const& a)
     }
     if (a[2] != 0 && a[2] <= clock::now()) return 0;
     vcpu.poll_count = static_cast<std::uint32_t>(a[1]) + 1;
-    vcpu.poll_deadline = a[2];
-    schedule::block(vcpu);
-    schedule::set_timer(vcpu, vcpu.timer);  // the hardware timer covers the deadline
+    schedule::poll(vcpu, a[2]);
     return 0;
 }
 

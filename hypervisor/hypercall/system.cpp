@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "arch/x86/per_cpu.hpp"
 #include "console/log.hpp"
 #include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
@@ -63,6 +64,7 @@ Outcome system_console_write(Vcpu& vcpu, Arguments const& a)
         auto const bytes = std::min<std::uint64_t>(piece.size(), allowed - done);
         PVN_CHECK(guest::copy(vcpu, a[0] + done, piece.data(), bytes, guest::Access::read));
         std::string_view const text{piece.data(), bytes};
+        detail::Line const line;
         if (domain.privileged)
             console::write(text);
         else
@@ -87,10 +89,10 @@ Outcome system_console_read(Vcpu& vcpu, Arguments const& a)
 Outcome system_info(Vcpu& vcpu, Arguments const& a)
 {
     pvn_system_info info{};
-    info.cpus = 1;
+    info.cpus = cpu_count;
     info.domains = static_cast<std::uint32_t>(domains::count());
     info.frames = machine.ram_frames;
-    info.free_frames = vcpu.domain->privileged ? machine.allocator.free_count() : 0;
+    info.free_frames = vcpu.domain->privileged ? machine.allocator.lock()->free_count() : 0;
     info.tsc_khz = clock::tsc_khz();
     info.uptime = clock::now();
     auto const copy_text = [](auto& to, std::string_view from) { std::ranges::copy(from.substr(0, sizeof to - 1), to); };

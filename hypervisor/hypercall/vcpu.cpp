@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // docs/abi/vcpu.md
+#include <algorithm>
+
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/debug_registers.hpp"
 #include "dispatcher/schedule.hpp"
+#include "domain/domain.hpp"
+#include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
 
 namespace pvn::hypercall {
@@ -49,10 +53,45 @@ Outcome vcpu_set_xcr0(Vcpu&, Arguments const& a)
     return a[0] == cpu::allowed_xcr0() ? Outcome{0} : Fail{Error::invalid};
 }
 
+Outcome vcpu_initialise(Vcpu& vcpu, Arguments const& a)
+{
+    auto& domain = *vcpu.domain;
+    auto* const target = domain.vcpu(a[0]);
+    if (target == nullptr) return Fail{Error::not_found};
+    auto const context = PVN_TRY((GuestIn<pvn_vcpu_context>{vcpu, a[1]}.read()));
+    Guard const guard{domains::lock};  // nobody starts it meanwhile
+    if (target->state != VcpuState::offline || target->active != no_cpu) return Fail{Error::busy};
+    PVN_CHECK(domains::set_context(*target, context));
+    return 0;
+}
+
+Outcome vcpu_up(Vcpu& vcpu, Arguments const& a)
+{
+    auto* const target = vcpu.domain->vcpu(a[0]);
+    if (target == nullptr) return Fail{Error::not_found};
+    Guard const guard{domains::lock};
+    PVN_CHECK(schedule::start(*target));
+    return 0;
+}
+
+Outcome vcpu_down(Vcpu& vcpu, Arguments const& a)
+{
+    auto& domain = *vcpu.domain;
+    auto* const target = domain.vcpu(a[0]);
+    if (target == nullptr) return Fail{Error::not_found};
+    Guard const guard{domains::lock};  // so that two cannot both leave one for the other to be
+    auto const up = std::ranges::count_if(domain.all_vcpus(), [](auto const* v) { return v->state != VcpuState::offline; });
+    if (target->state != VcpuState::offline && up == 1) return Fail{Error::busy};
+    PVN_CHECK(schedule::stop(*target));
+    return 0;
+}
+
 Outcome vcpu_query(Vcpu& vcpu, Arguments const& a)
 {
-    if (a[0] != vcpu.id.raw()) return Fail{Error::not_found};
-    return vcpu.run_state;
+    auto const* const target = vcpu.domain->vcpu(a[0]);
+    if (target == nullptr) return Fail{Error::not_found};
+    // Offline only when it can be initialised anew.
+    return target->run_state == PVN_RUNSTATE_OFFLINE && target->active != no_cpu ? PVN_RUNSTATE_RUNNING : target->run_state;
 }
 
 Outcome vcpu_set_user_gs(Vcpu& vcpu, Arguments const& a)

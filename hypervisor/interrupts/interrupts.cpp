@@ -34,6 +34,7 @@ void io_apic(std::uint32_t index, std::uint32_t value)
 
 constexpr std::uint32_t pin_masked = 1 << 16, pin_level = 1 << 15, pin_active_low = 1 << 13;
 constinit std::uint32_t pins = 0;
+constinit SpinLock lock{Rank::interrupts};  // the I/O APIC, and the table below
 
 enum class Kind : std::uint8_t { unused, edge_pin, level_pin, message };
 
@@ -44,9 +45,12 @@ struct Irq {
     Port port;
 };
 // Indexed by vector - vector::first_irq; the index is the irq that dom0 knows.
-constinit std::array<Irq, vector::last_irq - vector::first_irq + 1> irqs{};
+constinit std::array<Irq, vector::last_irq - vector::first_irq + 1> irqs PVN_GUARDED_BY(lock){};
 
-Irq* find(std::uint32_t irq) { return irq < irqs.size() && irqs[irq].kind != Kind::unused ? &irqs[irq] : nullptr; }
+Irq* find(std::uint32_t irq) PVN_REQUIRES(lock)
+{
+    return irq < irqs.size() && irqs[irq].kind != Kind::unused ? &irqs[irq] : nullptr;
+}
 
 void mask_pin(Irq const& irq, bool mask)
 {
@@ -54,7 +58,7 @@ void mask_pin(Irq const& irq, bool mask)
     io_apic(low, mask ? io_apic(low) | pin_masked : io_apic(low) & ~pin_masked);
 }
 
-Result<std::uint32_t> allocate(Kind kind, std::uint32_t pin)
+Result<std::uint32_t> allocate(Kind kind, std::uint32_t pin) PVN_REQUIRES(lock)
 {
     for (std::uint32_t i = 0; i < irqs.size(); ++i)
         if (irqs[i].kind == Kind::unused) {
@@ -77,15 +81,34 @@ void silence_legacy()
     cpu::out8(0x21, 0xff), cpu::out8(0xa1, 0xff);
 }
 
-void initialise()
+void initialise_cpu()
 {
     paging::map(this_cpu().hypervisor_root, io_apic_window, io_apic_physical | paging::read_write | 0x18, allocate_own_frame);
+    local_apic::initialise();
+}
+
+void initialise()
+{
     pins = (io_apic(1) >> 16 & 0xff) + 1;
     for (std::uint32_t pin = 0; pin < pins; ++pin) io_apic(0x10 + 2 * pin, pin_masked);
     // The serial port's interrupt (ISA line 4): input for dom0's console.
     io_apic(0x10 + 2 * 4 + 1, local_apic::id() << 24);
     io_apic(0x10 + 2 * 4, static_cast<std::uint32_t>(vector::first_irq) - 1);
     cpu::out8(0x3f8 + 1, 1);
+}
+
+// What dom0 hears of an interrupt.
+static void raise(std::uint32_t number)
+{
+    Irq found{};
+    {
+        Guard const guard{lock};
+        auto const* const irq = find(number);
+        if (irq == nullptr) return;  // from a vector that was just unmapped: `int n` of a guest has no gate for them
+        if (irq->kind == Kind::level_pin) mask_pin(*irq, true);  // until dom0 says PVN_PHYS_EOI
+        found = *irq;
+    }
+    if (found.domain != nullptr) event::raise(*found.domain, found.port);
 }
 
 void handle(std::uint64_t v)
@@ -96,16 +119,16 @@ void handle(std::uint64_t v)
         schedule::timer_fired();
     } else if (v == vector::first_irq - 1) {
         event::raise_virq(PVN_VIRQ_CONSOLE);
-    } else if (auto* const irq = v >= vector::first_irq ? find(static_cast<std::uint32_t>(v - vector::first_irq)) : nullptr) {
-        if (irq->kind == Kind::level_pin) mask_pin(*irq, true);  // until dom0 says PVN_PHYS_EOI
-        if (irq->domain != nullptr) event::raise(*irq->domain, irq->port);
+    } else if (v >= vector::first_irq && v <= vector::last_irq) {
+        raise(static_cast<std::uint32_t>(v - vector::first_irq));
     }
-    // What is none of these came from a vector that was just unmapped: `int n` of a guest has no gate for them.
+    // vector::ipi: this CPU has left its guest; whoever sent it has said elsewhere what for.
     local_apic::end_of_interrupt();
 }
 
 Result<std::uint32_t> map_gsi(std::uint32_t gsi, std::uint32_t flags)
 {
+    Guard const guard{lock};
     if (gsi >= pins || (flags & ~std::uint32_t{PVN_GSI_LEVEL | PVN_GSI_ACTIVE_LOW}) != 0) return Fail{Error::invalid};
     for (std::uint32_t i = 0; i < irqs.size(); ++i)
         if ((irqs[i].kind == Kind::edge_pin || irqs[i].kind == Kind::level_pin) && irqs[i].pin == gsi) return i;
@@ -121,6 +144,7 @@ Result<std::uint32_t> map_gsi(std::uint32_t gsi, std::uint32_t flags)
 Result<std::uint32_t> map_msi(pvn_phys_msi& message)
 {
     if (message.reserved != 0) return Fail{Error::invalid};
+    Guard const guard{lock};
     auto const irq = PVN_TRY(allocate(Kind::message, 0));
     message.address = 0xfee00000 | local_apic::id() << 12;
     message.data = static_cast<std::uint32_t>(vector::first_irq + irq);
@@ -129,6 +153,7 @@ Result<std::uint32_t> map_msi(pvn_phys_msi& message)
 
 Result<void> unmap(std::uint32_t number)
 {
+    Guard const guard{lock};
     auto* const irq = find(number);
     if (irq == nullptr) return Fail{Error::not_found};
     if (irq->domain != nullptr) return Fail{Error::busy};
@@ -139,6 +164,7 @@ Result<void> unmap(std::uint32_t number)
 
 Result<void> end(std::uint32_t number)
 {
+    Guard const guard{lock};
     auto* const irq = find(number);
     if (irq == nullptr) return Fail{Error::not_found};
     if (irq->kind == Kind::level_pin && irq->domain != nullptr) mask_pin(*irq, false);
@@ -147,6 +173,7 @@ Result<void> end(std::uint32_t number)
 
 Result<void> bind(std::uint32_t number, Domain& domain, Port port)
 {
+    Guard const guard{lock};
     auto* const irq = find(number);
     if (irq == nullptr) return Fail{Error::not_found};
     if (port.raw() != 0 && irq->domain != nullptr) return Fail{Error::busy};
@@ -160,6 +187,7 @@ Result<std::uint32_t> io_apic_read(std::uint64_t base, std::uint32_t index)
 {
     if (base != io_apic_physical) return Fail{Error::not_found};
     if (index > 0xff) return Fail{Error::invalid};
+    Guard const guard{lock};
     return io_apic(index);
 }
 

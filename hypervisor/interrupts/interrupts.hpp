@@ -15,6 +15,7 @@ struct Domain;
 namespace interrupts {
 
 void silence_legacy();          // both 8259s masked; before the local APIC stops listening to them
+void initialise_cpu();          // this CPU's local APIC, and its window on the I/O APIC
 void initialise();              // I/O APIC found and masked
 void handle(std::uint64_t vector);
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t window = cpu_window + 0x20000;
 enum Register : std::uint32_t { id_register = 0x20, eoi = 0xb0, spurious = 0xf0, lvt_timer = 0x320, lvt_lint0 = 0x350, lvt_lint1 = 0x360,
-                                lvt_error = 0x370, initial_count = 0x380, current_count = 0x390, divide = 0x3e0 };
+                                lvt_error = 0x370, command_low = 0x300, command_high = 0x310, initial_count = 0x380, current_count = 0x390, divide = 0x3e0 };
 constexpr std::uint32_t masked = 1 << 16;
 
 std::uint32_t volatile& at(Register r) { return *reinterpret_cast<std::uint32_t volatile*>(window + r); }
@@ -39,5 +39,19 @@ void end_of_interrupt() { at(eoi) = 0; }
 void start_timer(std::uint32_t count) { at(initial_count) = count; }
 std::uint32_t timer_count() { return at(current_count); }
 std::uint32_t id() { return at(id_register) >> 24; }
+
+// [sdm/3] 11.6.1: writing the low half sends; bit 12 stays set until the message is on its way.
+static void send(std::uint32_t apic_id, std::uint32_t message)
+{
+    constexpr std::uint32_t pending = 1 << 12;
+    while ((at(command_low) & pending) != 0) cpu::pause();
+    at(command_high) = apic_id << 24;
+    at(command_low) = message;
+    while ((at(command_low) & pending) != 0) cpu::pause();
+}
+
+void interrupt(std::uint32_t apic_id) { send(apic_id, static_cast<std::uint32_t>(vector::ipi)); }
+void send_init(std::uint32_t apic_id) { send(apic_id, 0x4500); }                    // INIT, assert
+void send_start_up(std::uint32_t apic_id, std::uint8_t page) { send(apic_id, 0x4600u | page); }
 
 }  // namespace pvn::local_apic

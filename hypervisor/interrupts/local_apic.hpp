@@ -11,5 +11,8 @@ void end_of_interrupt();
 void start_timer(std::uint32_t count);  // one shot, divided by 1; 0 stops it
 std::uint32_t timer_count();
 std::uint32_t id();
+void interrupt(std::uint32_t apic_id);  // that CPU leaves its guest, or stops waiting
+void send_init(std::uint32_t apic_id);
+void send_start_up(std::uint32_t apic_id, std::uint8_t page);
 
 }  // namespace pvn::local_apic

@@ -55,19 +55,16 @@ void deliver(Vcpu& vcpu, Registers& r, unsigned trap, std::optional<std::uint64_
     enter_kernel(vcpu, r, handler, error, (trap_flags & PVN_TRAP_MASK_EVENTS) != 0);
 }
 
-void deliver_events(Vcpu& vcpu, Registers& r)
+bool deliver_events(Vcpu& vcpu, Registers& r)
 {
-    if (peek(vcpu.page->event_pending) == 0) return;
-    if (vdso::returning(r)) {
-        // The vDSO lets events through just before its last instructions: the upcall goes on top of the context that it
-        // returns to, so that nothing piles up on the stack.
-        // A bad frame: the vDSO goes on, faults on it, and that fault is delivered as the user's.
-        if (!vdso::finish_return(vcpu, r)) return;
-    }
-    if (peek(vcpu.page->event_mask) != 0) return;
-    auto const handler = peek(vcpu.page->event_entry);
-    if (handler == 0) return;
-    enter_kernel(vcpu, r, handler, std::nullopt, true);
+    if (__atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) == 0) return false;
+    // The vDSO lets events through just before its last instructions: the upcall goes on top of the context that it
+    // returns to, so that nothing piles up on the stack.
+    // A bad frame: the vDSO goes on, faults on it, and that fault is delivered as the user's.
+    if (vdso::returning(r) && !vdso::finish_return(vcpu, r)) return true;
+    if (peek(vcpu.page->event_mask) != 0) return true;
+    if (auto const handler = peek(vcpu.page->event_entry)) enter_kernel(vcpu, r, handler, std::nullopt, true);
+    return true;
 }
 
 void sanitise(Registers& r)

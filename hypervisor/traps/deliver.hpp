@@ -13,8 +13,8 @@ namespace pvn::traps {
 // `registers` become those of the guest's handler for `trap` (an index of the vCPU page's table).  A guest that has no
 // handler, or no stack for the frame, ends.
 void deliver(Vcpu&, Registers&, unsigned trap, std::optional<std::uint64_t> error);
-// The upcall, if one is due and not masked.
-void deliver_events(Vcpu&, Registers&);
+// The upcall, if one is due and not masked.  Whether one was due.
+bool deliver_events(Vcpu&, Registers&);
 // Clears what no guest context may have (rule 8 of the slot).
 void sanitise(Registers&);
 

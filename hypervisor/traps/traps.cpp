@@ -13,6 +13,7 @@
 #include "hypercall/dispatch.hpp"
 #include "interrupts/interrupts.hpp"
 #include "dispatcher/schedule.hpp"
+#include "tlb/flush.hpp"
 #include "traps/deliver.hpp"
 
 extern "C" {
@@ -64,14 +65,29 @@ void guest_trap(Vcpu& vcpu, Registers& r)
 // Before a guest runs again: who runs, what it has to hear of, and nothing in its registers that it may not have.
 void leave()
 {
+    auto& self = this_cpu();
     for (;;) {
         schedule::choose();
-        auto& vcpu = *this_cpu().current;
-        traps::deliver_events(vcpu, entry_registers());
-        if (vcpu.domain->runnable()) break;  // a delivery can end a domain
+        auto& vcpu = *self.current.load();
+        bool const pending = traps::deliver_events(vcpu, entry_registers());
+        if (self.reschedule) continue;  // a delivery can end a domain
+        tlb::entering_guest();
+        // What came until now was not followed by an interrupt: whoever sent it saw this CPU outside.
+        bool const news = !pending && __atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) != 0;
+        if (!news && !self.reschedule) break;
+        tlb::left_guest();
     }
     traps::sanitise(entry_registers());
-    debug_registers::arm(*this_cpu().current);
+    debug_registers::arm(*self.current.load());
+}
+
+// From here on this CPU's TLB has nothing of the guest's.
+Vcpu& arrive()
+{
+    tlb::left_guest();
+    auto& vcpu = *this_cpu().current.load();
+    debug_registers::disarm(vcpu);
+    return vcpu;
 }
 
 }  // namespace
@@ -79,8 +95,7 @@ void leave()
 extern "C" void enter_from_guest(Registers* registers)
 {
     auto& r = *registers;
-    auto& vcpu = *this_cpu().current;
-    debug_registers::disarm(vcpu);
+    auto& vcpu = arrive();
     if (r.vector == vector::hypercall)
         hypercall::dispatch(vcpu, r);
     else if (r.vector < 32 && r.vector != vector::nmi && r.vector != vector::machine_check)
@@ -99,8 +114,7 @@ extern "C" void enter_from_guest(Registers* registers)
 extern "C" void stub_fault(Registers* registers, std::uint64_t address)
 {
     auto const fault = *registers;
-    auto& vcpu = *this_cpu().current;
-    debug_registers::disarm(vcpu);
+    auto& vcpu = arrive();
     auto& r = entry_registers();
     if (fault.rip == slot_addresses.leave_iretq) {
         // The context that was to run is on top of the entry stack; its general registers are those of the fault.

@@ -6,7 +6,7 @@ A guest ends with a line `PASS: NAME` or `FAIL: what went wrong`.  Its folder te
 
   expect   for guests that lose themselves: regular expressions, one a line, which must all match a line of the output,
            in any order, and then take the place of the PASS line; `!regex` must match no line; `#` begins a comment
-  config   JSON: {"qemu": [more arguments], "cpu": "max", "memory": 256, "smp": 1, "timeout": 30,
+  config   JSON: {"qemu": [more arguments], "cpu": "max", "memory": 256, "smp": 4, "timeout": 30,
            "modules": ["path from the top"], "paravane": "options for the hypervisor", "cmdline": "for the guest",
            "panic": true (a panic of the hypervisor is what is expected), "skip": "reason"}
 
@@ -82,8 +82,7 @@ class Guest:
         command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', config.get('cpu', 'max'), '-m', str(config.get('memory', 256)),
                    '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-nic', 'none', '-no-reboot',
                    '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
-        if 'smp' in config:
-            command += ['-smp', str(config['smp'])]
+        command += ['-smp', str(config.get('smp', 4))]
         command += ['-kernel', str(IMAGE.relative_to(ROOT)), '-initrd', ','.join(modules)]
         if config.get('paravane'):
             command += ['-append', config['paravane']]

@@ -125,6 +125,7 @@ void NewDomain::build(DomainConfig const& config)
         if (!config.initrd.empty()) expect(builder.load_initrd(Content{config.initrd}.bytes()), config.initrd);
         auto& info = builder.start_info(config.cmdline);
         info.domain_id = id_;
+        info.vcpus = 1;
         info.frames = frames;
         pvn_system_info system{};
         hypervisor_.must("ask for the machine's clock", PVN_SYSTEM_INFO, &system);

@@ -119,6 +119,7 @@ boot_information: .long 0
 
 .section .bss
 .align 4096
+.global boot_l4
 boot_l4: .skip 4096
 boot_l3: .skip 4096
 boot_l2: .skip 4096

@@ -62,19 +62,19 @@ std::uint64_t own_frame_or_stop()
 
 void* direct(std::uint64_t physical) { return physical_pointer(physical); }
 
-// A page of the slot of this CPU.
-std::uint64_t map_slot_page(std::uint64_t offset, std::uint64_t entry)
+// A page of the slot of a CPU.
+std::uint64_t map_slot_page(PerCpu& cpu, std::uint64_t offset, std::uint64_t entry)
 {
-    this_cpu().slot_l1[offset / page_size] = entry;
+    cpu.slot_l1[offset / page_size] = entry;
     return entry & paging::frame_mask;
 }
 
-void* fresh_slot_page(std::uint64_t offset, std::uint64_t protection)
+void* fresh_slot_page(PerCpu& cpu, std::uint64_t offset, std::uint64_t protection)
 {
-    return direct(map_slot_page(offset, own_frame_or_stop() | protection));
+    return direct(map_slot_page(cpu, offset, own_frame_or_stop() | protection));
 }
 
-void build_window(std::uint32_t id)
+PerCpu& build_window(std::uint32_t id)
 {
     auto const root = own_frame_or_stop();
     std::memcpy(direct(root), paging::shared_root(), page_size);
@@ -88,41 +88,39 @@ void build_window(std::uint32_t id)
     static_cast<std::uint64_t*>(direct(root))[PVN_SLOT_INDEX] = l3 | paging::table;
     static_cast<std::uint64_t*>(direct(l3))[0] = l2 | paging::table;
     static_cast<std::uint64_t*>(direct(l2))[0] = l1 | paging::table;
-    write_cr3(root);
 
-    auto& self = this_cpu();
-    self = {};
-    self.id = id;
-    self.hypervisor_root = root;
-    self.slot_l3 = static_cast<std::uint64_t*>(direct(l3));
-    self.slot_l1 = static_cast<std::uint64_t*>(direct(l1));
-    self.guest_root = static_cast<std::uint64_t*>(direct(own_frame_or_stop()));
-    self.guest_root[PVN_SLOT_INDEX] = l3 | paging::table;
-    self.slot_l3[(PVN_SLOT_M2P - PVN_SLOT_BASE) >> 30] = machine.m2p_l2 | paging::table;
+    auto& cpu = *new (direct(per_cpu)) PerCpu{};
+    cpu.id = id;
+    cpu.hypervisor_root = root;
+    cpu.slot_l3 = static_cast<std::uint64_t*>(direct(l3));
+    cpu.slot_l1 = static_cast<std::uint64_t*>(direct(l1));
+    cpu.guest_root = static_cast<std::uint64_t*>(direct(own_frame_or_stop()));
+    cpu.guest_root[PVN_SLOT_INDEX] = l3 | paging::table;
+    cpu.slot_l3[(PVN_SLOT_M2P - PVN_SLOT_BASE) >> 30] = machine.m2p_l2 | paging::table;
+    return cpu;
 }
 
-void build_slot()
+void build_slot(PerCpu& cpu)
 {
-    auto& self = this_cpu();
     auto const image = [](char const* symbol) { return reinterpret_cast<std::uint64_t>(symbol) - image_base; };
     auto const text_pages = (slot_addresses.text_end - PVN_SLOT_TEXT) / page_size;
     for (std::uint64_t i = 0; i < text_pages; ++i)
-        map_slot_page(i * page_size, (image(slot_text_image) + i * page_size) | paging::execute);
-    map_slot_page(PVN_SLOT_VDSO - PVN_SLOT_BASE, image(vdso_image) | paging::execute);
+        map_slot_page(cpu, i * page_size, (image(slot_text_image) + i * page_size) | paging::execute);
+    map_slot_page(cpu, PVN_SLOT_VDSO - PVN_SLOT_BASE, image(vdso_image) | paging::execute);
 
     // Rule 2: the CPU tables are read-only while a guest runs; they are filled through the direct map.
-    self.gdt = static_cast<std::uint64_t*>(fresh_slot_page(slot::gdt, paging::read_only));
-    auto* const idt = static_cast<std::uint64_t*>(fresh_slot_page(slot::idt, paging::read_only));
-    self.constants = static_cast<std::uint64_t*>(fresh_slot_page(slot::constants, paging::read_only));
-    auto* const tss = static_cast<TaskState*>(fresh_slot_page(slot::tss, paging::read_only));
+    cpu.gdt = static_cast<std::uint64_t*>(fresh_slot_page(cpu, slot::gdt, paging::read_only));
+    auto* const idt = static_cast<std::uint64_t*>(fresh_slot_page(cpu, slot::idt, paging::read_only));
+    cpu.constants = static_cast<std::uint64_t*>(fresh_slot_page(cpu, slot::constants, paging::read_only));
+    auto* const tss = static_cast<TaskState*>(fresh_slot_page(cpu, slot::tss, paging::read_only));
     // The I/O bitmap's last byte must be all ones and inside the limit.  [sdm/1] 19.5.2
-    std::memset(fresh_slot_page(slot::io_bitmap_end, paging::read_only), 0xff, page_size);
+    std::memset(fresh_slot_page(cpu, slot::io_bitmap_end, paging::read_only), 0xff, page_size);
 
     for (auto const stack : slot_stacks)
-        fresh_slot_page(stack, paging::read_write);
+        fresh_slot_page(cpu, stack, paging::read_write);
 
-    self.constants[0] = self.hypervisor_root;
-    self.constants[1] = frame_of(self.guest_root).raw() * page_size;
+    cpu.constants[0] = cpu.hypervisor_root;
+    cpu.constants[1] = frame_of(cpu.guest_root).raw() * page_size;
 
     auto const stack_top = [](std::uint64_t offset) { return PVN_SLOT_BASE + offset + page_size; };
     *tss = {};
@@ -133,18 +131,18 @@ void build_slot()
     tss->ist[3] = stack_top(slot::machine_check_stack);
     tss->io_bitmap = static_cast<std::uint16_t>(slot::io_bitmap - slot::tss);
 
-    self.gdt[PVN_KERNEL_CS / 8] = code64(1);
-    self.gdt[PVN_KERNEL_SS / 8] = data(1);
-    self.gdt[PVN_USER_CS32 / 8] = code32(3);
-    self.gdt[PVN_USER_SS / 8] = data(3);
-    self.gdt[PVN_USER_CS / 8] = code64(3);
-    self.gdt[hypervisor_cs / 8] = code64(0);
-    self.gdt[hypervisor_ss / 8] = data(0);
+    cpu.gdt[PVN_KERNEL_CS / 8] = code64(1);
+    cpu.gdt[PVN_KERNEL_SS / 8] = data(1);
+    cpu.gdt[PVN_USER_CS32 / 8] = code32(3);
+    cpu.gdt[PVN_USER_SS / 8] = data(3);
+    cpu.gdt[PVN_USER_CS / 8] = code64(3);
+    cpu.gdt[hypervisor_cs / 8] = code64(0);
+    cpu.gdt[hypervisor_ss / 8] = data(0);
     auto const tss_base = PVN_SLOT_BASE + slot::tss;
     auto const tss_limit = slot::io_bitmap_end - slot::tss;  // up to and with the byte of ones
-    self.gdt[tss_selector / 8] = (tss_limit & 0xffff) | (tss_base & 0xffffff) << 16 | std::uint64_t{0x89} << 40 | (tss_limit >> 16 & 15) << 48 |
+    cpu.gdt[tss_selector / 8] = (tss_limit & 0xffff) | (tss_base & 0xffffff) << 16 | std::uint64_t{0x89} << 40 | (tss_limit >> 16 & 15) << 48 |
                                  (tss_base >> 24 & 0xff) << 56;
-    self.gdt[tss_selector / 8 + 1] = tss_base >> 32;
+    cpu.gdt[tss_selector / 8 + 1] = tss_base >> 32;
 
     // All gates are interrupt gates into ring 0.  [sdm/3] 6.14.1
     for (std::uint64_t v = 0; v < 256; ++v) {
@@ -222,17 +220,27 @@ void check_features()
         }
 }
 
-void initialise_this(std::uint32_t id)
+PerCpu& prepare(std::uint32_t apic_id)
 {
-    build_window(id);
+    auto& cpu = build_window(cpu_count);
+    build_slot(cpu);
+    cpu.apic_id = apic_id;
+    all_cpus[cpu_count++] = &cpu;
+    return cpu;
+}
+
+void activate(PerCpu& cpu)
+{
+    write_cr3(cpu.hypervisor_root);
     set_control_registers();
-    build_slot();
     load_tables();
 }
 
 void load_root(MachineFrame l4)
 {
     auto& self = this_cpu();
+    Guard const guard{self.root_lock};
+    self.carried_root = l4;
     auto const* const entries = frame_pointer<std::uint64_t const>(l4);
     std::memcpy(self.guest_root, entries, PVN_SLOT_INDEX * 8);
     std::memcpy(self.guest_root + PVN_SLOT_INDEX + 1, entries + PVN_SLOT_INDEX + 1, (511 - PVN_SLOT_INDEX) * 8);
@@ -263,10 +271,10 @@ void load(Vcpu& vcpu)
     for (auto const stack : slot_stacks) std::memset(reinterpret_cast<void*>(PVN_SLOT_BASE + stack), 0, page_size);
     entry_registers() = vcpu.registers;
 
-    map_slot_page(slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
-    map_slot_page(slot::domain_page, domain.page_frame.raw() * page_size | paging::read_write);
-    map_slot_page(slot::io_bitmap, domain.io_bitmap | paging::read_only);
-    map_slot_page(slot::io_bitmap + page_size, (domain.io_bitmap + page_size) | paging::read_only);
+    map_slot_page(self, slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
+    map_slot_page(self, slot::domain_page, domain.page_frame.raw() * page_size | paging::read_write);
+    map_slot_page(self, slot::io_bitmap, domain.io_bitmap | paging::read_only);
+    map_slot_page(self, slot::io_bitmap + page_size, (domain.io_bitmap + page_size) | paging::read_only);
     self.slot_l3[(PVN_SLOT_P2M - PVN_SLOT_BASE) >> 30] = domain.p2m_l2 | paging::table;
     write_cr3(self.hypervisor_root);
 

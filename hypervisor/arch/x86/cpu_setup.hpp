@@ -8,13 +8,16 @@
 
 namespace pvn {
 
+struct PerCpu;
 struct Vcpu;
 
 namespace cpu {
 // Refuses, with a message, a CPU without what Paravane needs.
 void check_features();
-// Roots, slot, GDT, IDT, TSS, SYSCALL, control registers of this CPU.
-void initialise_this(std::uint32_t id);
+// Makes what a further CPU needs: roots, slot, GDT, IDT, TSS, stacks.
+PerCpu& prepare(std::uint32_t apic_id);
+// This CPU becomes that one: roots, tables, SYSCALL, control registers.
+void activate(PerCpu&);
 // The slot shows `vcpu` and its domain from now on; its root, FPU, bases and descriptors are loaded.
 void load(Vcpu&);
 void save(Vcpu&);

@@ -6,11 +6,14 @@
 
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/memory_map.hpp"
+#include "machine.hpp"
 
 extern "C" char text_start[], text_end[], rodata_end[], image_end[];
 
 namespace pvn::paging {
 namespace {
+
+constexpr std::uint64_t two_mib = 2 << 20;
 
 constinit BootAllocator* boot_allocator = nullptr;
 constinit std::uint64_t root = 0;
@@ -50,6 +53,8 @@ void map(std::uint64_t top, std::uint64_t address, std::uint64_t entry, TableAll
 
 std::uint64_t* leaf(std::uint64_t top, std::uint64_t address) { return entry_at(top, address, 1, nullptr); }
 
+void load_shared() { cpu::write_cr3(root); }
+
 std::uint64_t const* shared_root() { return table_at(root); }
 
 void initialise(BootAllocator& allocator, std::span<boot::MemoryRange const> memory)
@@ -58,7 +63,6 @@ void initialise(BootAllocator& allocator, std::span<boot::MemoryRange const> mem
     root = boot_table();
 
     // RAM, ACPI tables and what the firmware keeps below 1 MiB; devices are mapped where they are used.
-    constexpr std::uint64_t two_mib = 2 << 20;
     auto const map_range = [](std::uint64_t from, std::uint64_t to) {
         for (auto at = from & ~(two_mib - 1); at < to; at += two_mib)
             *entry_at(root, direct_map + at, 2, boot_table) = at | read_write | large;
@@ -79,6 +83,14 @@ void initialise(BootAllocator& allocator, std::span<boot::MemoryRange const> mem
     // The boot stack and code are in the image, at the same addresses as under the boot tables.
     cpu::write_cr3(root);
     window = direct_map;
+}
+
+void map_firmware(std::uint64_t address, std::uint64_t size)
+{
+    for (auto at = address & ~(two_mib - 1); at < address + size; at += two_mib) {
+        auto& entry = *entry_at(root, direct_map + at, 2, allocate_own_frame);
+        if (entry == 0) entry = at | read_only | large;
+    }
 }
 
 }  // namespace pvn::paging

@@ -17,8 +17,13 @@ inline constexpr std::uint64_t read_only = present | accessed | no_execute, read
 
 // Builds the part of the hypervisor root that all CPUs share (direct map, image), and loads it.
 void initialise(BootAllocator&, std::span<boot::MemoryRange const> memory);
+// The same on another CPU.
+void load_shared();
 // A level-4 page with that part; everything else is empty.
 std::uint64_t const* shared_root();
+
+// Makes the direct map reach tables of the firmware that lie in reserved memory; at boot.
+void map_firmware(std::uint64_t address, std::uint64_t size);
 
 // Writes the leaf for `address` into the tables below `root` (physical), making tables from `allocate` as needed.
 using TableAllocator = std::uint64_t (*)();  // physical address of a cleared frame

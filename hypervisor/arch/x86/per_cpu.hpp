@@ -3,23 +3,39 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/registers.hpp"
+#include "lib/lock.hpp"
 
 namespace pvn {
 
 struct Vcpu;
 
+inline constexpr std::uint32_t cpu_limit = 64;
+
 struct PerCpu {
-    std::uint32_t id;
-    Vcpu* current;                    // whose state the CPU and the slot hold; null: nobody's
-    Vcpu* running;                    // the same, or null while idle
-    bool reschedule;                  // the running vCPU may have to give way
-    std::uint64_t slice_end;          // system time at which it must, 0: never
-    std::uint64_t accounted_until;    // CPU time up to here has been charged
-    std::uint64_t* guest_root;        // L4 page
+    std::uint32_t id;                 // 0: the one that booted
+    std::uint32_t apic_id;
+    std::uint32_t held_ranks;         // of its locks
+    std::atomic<Vcpu*> current;       // whose state the CPU and the slot hold; null: nobody's
+
+    // Written by this CPU, read by all.
+    std::atomic<bool> online;
+    std::atomic<bool> in_guest;             // its TLB may hold translations of `current`; cleared before anything else is done
+    std::atomic<bool> idle;                 // waits for an interrupt
+    std::atomic<std::uint64_t> guest_exits; // counts each such clearing, and the end of each wait
+    std::atomic<std::uint64_t> guest_since; // value of the translation clock (tlb/flush.hpp) when in_guest was set
+    // Written by all, read by this one.
+    std::atomic<bool> reschedule;           // who runs is in question
+
+    // This CPU's copy of its vCPU's level-4 table.
+    SpinLock root_lock{Rank::root};
+    MachineFrame carried_root;        // whose copy it is; 0: none
+    std::uint64_t* guest_root;        // L4 page, through the direct map
+
     std::uint64_t hypervisor_root;    // physical
     std::uint64_t* slot_l3;
     std::uint64_t* slot_l1;           // first 2 MiB of the slot
@@ -29,6 +45,10 @@ struct PerCpu {
 static_assert(sizeof(PerCpu) <= page_size);
 
 inline PerCpu& this_cpu() { return *reinterpret_cast<PerCpu*>(cpu_window); }
+// Those that have been found, through the direct map; null above.
+inline constinit std::array<PerCpu*, cpu_limit> all_cpus{};
+inline constinit std::uint32_t cpu_count = 0;
+
 // The frame that `leave_to_guest` loads.
 inline Registers& entry_registers() { return *reinterpret_cast<Registers*>(slot::registers_top - sizeof(Registers)); }
 

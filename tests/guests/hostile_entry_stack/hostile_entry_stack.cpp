@@ -61,7 +61,7 @@ void guest_main()
         guest::arm_timer(100000);
         guest::vcpu().event_mask = 0;
         auto const before = upcalls;
-        for (unsigned i = 0; i < 1000000 && *const_cast<unsigned volatile*>(&upcalls) == before; ++i) {
+        for (unsigned i = 0; i < 100000 && *const_cast<unsigned volatile*>(&upcalls) == before; ++i) {
             if (i % 16 == 0) scribble();
             asm volatile("pause" : : : "memory");
         }

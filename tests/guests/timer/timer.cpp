@@ -70,23 +70,24 @@ void guest_main()
     CHECK_EQUAL(upcalls, 1);
     auto deadline = now() + 5 * ms;
     CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, deadline), 0);
-    CHECK_EQUAL(upcalls, 1);
+    auto const early = __atomic_load_n(&upcalls, __ATOMIC_SEQ_CST);
+    if (now() < deadline) CHECK_EQUAL(early, 1);  // the machine may stand still for longer than that
     while (__atomic_load_n(&upcalls, __ATOMIC_RELAXED) == 1) CHECK(now() < deadline + 2000 * ms);
     CHECK(now() + 1000 >= deadline);
-    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, now() + 3 * ms), 0);
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, now() + 10000 * ms), 0);
     CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, 0), 0);
     for (auto const end = now() + 10 * ms; now() < end;) {}
     CHECK_EQUAL(upcalls, 2);
 
     // Block, with the upcall masked before: it unmasks.
     page.event_mask = 1;
-    deadline = now() + 5 * ms;
+    deadline = now() + 200 * ms;
     auto const blocked = page.runstate.time[PVN_RUNSTATE_BLOCKED];
     CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, deadline), 0);
     CHECK_EQUAL(hypercall(PVN_SCHED_BLOCK), 0);
     CHECK_EQUAL(upcalls, 3);
     CHECK(now() + 1000 >= deadline);
-    CHECK(page.runstate.time[PVN_RUNSTATE_BLOCKED] >= blocked + 3 * ms);
+    CHECK(page.runstate.time[PVN_RUNSTATE_BLOCKED] > blocked);
     page.event_mask = 1;
     CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, 1), 0);
     asm volatile("call *%0" : : "r"(std::uint64_t{PVN_VDSO_BLOCK}) : "rax", "rcx", "r11", "memory", "cc");  // one is pending: at once

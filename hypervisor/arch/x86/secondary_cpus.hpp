@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The CPUs beside the one that booted.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/id.hpp"
+
+namespace pvn::secondary_cpus {
+
+// Real-mode code goes here; not for guests.
+inline constexpr MachineFrame trampoline{8};
+
+// Starts those that the firmware names, at most `limit` CPUs in all, one after the other.  Each ends up in schedule::run().
+void start(std::uint32_t limit);
+
+}  // namespace pvn::secondary_cpus

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The run queue of each CPU: its policy, the vCPUs that have their home there, and who runs.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "arch/x86/per_cpu.hpp"
+#include "domain/vcpu.hpp"
+#include "lib/lock.hpp"
+#include "sched/bvt.hpp"
+
+namespace pvn::schedule {
+
+struct RunQueue {
+    SpinLock lock{Rank::run_queue};
+    sched::Bvt policy PVN_GUARDED_BY(lock){};
+    Vcpu* first PVN_GUARDED_BY(lock) = nullptr;               // all whose home it is, by home_next
+    Vcpu* running PVN_GUARDED_BY(lock) = nullptr;             // null: idle.  Active too, or about to be
+    std::uint64_t slice_end PVN_GUARDED_BY(lock) = 0;         // system time at which it may have to give way; 0: idle
+    std::uint64_t accounted_until PVN_GUARDED_BY(lock) = 0;   // CPU time up to here has been charged
+};
+
+inline constinit std::array<RunQueue, cpu_limit> queues{};
+
+// The queue of a vCPU's home, locked.  Its home can change until it is.
+class PVN_SCOPED_CAPABILITY LockedHome {
+public:
+    explicit LockedHome(Vcpu const& vcpu) PVN_UNCHECKED
+    {
+        for (;;) {
+            auto const home = vcpu.home.load();
+            queue_ = &queues[home];
+            queue_->lock.lock();
+            if (vcpu.home.load() == home) return;
+            queue_->lock.unlock();
+        }
+    }
+    LockedHome(LockedHome const&) = delete;
+    LockedHome& operator=(LockedHome const&) = delete;
+    ~LockedHome() PVN_UNCHECKED { queue_->lock.unlock(); }
+    RunQueue& operator*() const { return *queue_; }
+
+private:
+    RunQueue* queue_;
+};
+
+}  // namespace pvn::schedule

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+// Spin locks with ranks.  docs/locking.md
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+#include "lib/thread_safety.hpp"
+
+namespace pvn {
+
+// A CPU takes locks in rising order only; two of one rank never, but for the ports of two domains, lower domain id first.
+enum class Rank : std::uint8_t { domains, page_tables, allocator, interrupts, ports, ports_of_second, run_queue, root, console };
+
+// The ranks that this CPU holds, a bit each: the hypervisor keeps it per CPU, a host test per thread.
+std::uint32_t& held_ranks();
+[[noreturn]] void lock_order_violated(Rank);
+
+// What it has cost so far.
+struct LockStatistics {
+    std::uint64_t taken, waited, rounds;  // times; times it was not free at once; turns of the waiting loop
+};
+
+// First come, first served.  Waiting is done with interrupts off, which stops nobody: who waits for another CPU with a lock held
+// waits only for it to leave its guest, and one that spins here has done that (tlb/flush.hpp).
+class PVN_CAPABILITY("lock") SpinLock {
+public:
+    explicit constexpr SpinLock(Rank rank) : rank_{rank} {}
+    SpinLock(SpinLock const&) = delete;
+    SpinLock& operator=(SpinLock const&) = delete;
+
+    void lock() PVN_ACQUIRE() { lock_as(rank_); }
+    void lock_as_second() PVN_ACQUIRE() { lock_as(Rank::ports_of_second); }
+    void unlock() PVN_RELEASE()
+    {
+        held_ranks() &= ~(1u << static_cast<unsigned>(held_as_));
+        serving_.store(serving_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    }
+    // For the analysis, where a guard holds the lock by another name.
+    void assert_held() const PVN_ASSERT_HELD() {}
+    LockStatistics statistics() const { return statistics_; }  // of a moment ago
+    Rank rank() const { return rank_; }
+
+private:
+    void lock_as(Rank rank) PVN_ACQUIRE()
+    {
+        auto& held = held_ranks();
+        if (held >> static_cast<unsigned>(rank) != 0) [[unlikely]] lock_order_violated(rank);
+        held |= 1u << static_cast<unsigned>(rank);
+        auto const ticket = next_.fetch_add(1, std::memory_order_relaxed);
+        std::uint64_t rounds = 0;
+        while (serving_.load(std::memory_order_acquire) != ticket) {
+            __builtin_ia32_pause();
+            ++rounds;
+        }
+        held_as_ = rank;
+        ++statistics_.taken;
+        if (rounds != 0) [[unlikely]] {
+            ++statistics_.waited;
+            statistics_.rounds += rounds;
+        }
+    }
+
+    std::atomic<std::uint32_t> next_{0}, serving_{0};
+    Rank rank_;
+    Rank held_as_{};
+    LockStatistics statistics_{};
+};
+
+class PVN_SCOPED_CAPABILITY Guard {
+public:
+    explicit Guard(SpinLock& lock) PVN_ACQUIRE(lock) : lock_{lock} { lock_.lock(); }
+    Guard(Guard const&) = delete;
+    Guard& operator=(Guard const&) = delete;
+    ~Guard() PVN_RELEASE() { lock_.unlock(); }
+
+private:
+    SpinLock& lock_;
+};
+
+// A value and its lock; the value can only be reached while the lock is held.
+template <class T>
+class Locked {
+public:
+    class Access {
+    public:
+        explicit Access(Locked& owner) PVN_UNCHECKED : owner_{owner} { owner_.lock_.lock(); }
+        Access(Access const&) = delete;
+        Access& operator=(Access const&) = delete;
+        ~Access() PVN_UNCHECKED { owner_.lock_.unlock(); }
+        T* operator->() const { return &owner_.value_; }
+
+    private:
+        Locked& owner_;
+    };
+
+    explicit constexpr Locked(Rank rank) : lock_{rank} {}
+    [[nodiscard]] Access lock() { return Access{*this}; }
+    SpinLock const& spin_lock() const { return lock_; }
+
+private:
+    SpinLock lock_;
+    T value_{};
+};
+
+}  // namespace pvn
