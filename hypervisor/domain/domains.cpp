@@ -5,6 +5,7 @@
 #include <new>
 
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/ldt.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
 #include "arch/x86/per_cpu.hpp"
@@ -76,6 +77,7 @@ void free_own(Domain& domain) PVN_UNCHECKED  // nobody else knows it
         if (vcpu == nullptr) continue;
         if (vcpu->page_frame.raw() != 0) free_own_frame(vcpu->page_frame.raw() * page_size);
         if (vcpu->fpu != nullptr) free_own_frame(frame_of(vcpu->fpu).raw() * page_size);
+        ldt::free(*vcpu);
         free_own_frame(frame_of(vcpu).raw() * page_size);
     }
     free_run(frame_of(&domain), domain_pages);

@@ -54,6 +54,8 @@ struct Vcpu {
     MachineFrame page_frame{};
     pvn_vcpu_page* page{};       // hostile memory
     std::array<std::uint64_t, 4> descriptor{};  // GDT entries PVN_GDT_FIRST_OWN..
+    std::array<std::uint64_t, 16> ldt{};        // physical: pages of the local descriptor table, 0 where there is none
+    std::uint32_t ldt_entries{};
 };
 
 }  // namespace pvn

@@ -37,6 +37,7 @@ constexpr Call calls[] = {
     {PVN_SCHED_POLL, For::all, sched_poll},
     {PVN_VCPU_SET_TIMER, For::all, vcpu_set_timer},
     {PVN_VCPU_SET_DESCRIPTOR, For::all, vcpu_set_descriptor},
+    {PVN_VCPU_SET_LDT, For::all, vcpu_set_ldt},
     {PVN_VCPU_SET_DEBUG, For::all, vcpu_set_debug},
     {PVN_VCPU_GET_DEBUG, For::all, vcpu_get_debug},
     {PVN_VCPU_SET_XCR0, For::all, vcpu_set_xcr0},

@@ -55,6 +55,7 @@ Outcome sched_shutdown(Vcpu&, Arguments const&);
 Outcome sched_poll(Vcpu&, Arguments const&);
 Outcome vcpu_set_timer(Vcpu&, Arguments const&);
 Outcome vcpu_set_descriptor(Vcpu&, Arguments const&);
+Outcome vcpu_set_ldt(Vcpu&, Arguments const&);
 Outcome vcpu_set_debug(Vcpu&, Arguments const&);
 Outcome vcpu_get_debug(Vcpu&, Arguments const&);
 Outcome vcpu_set_xcr0(Vcpu&, Arguments const&);

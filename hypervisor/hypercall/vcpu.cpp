@@ -5,6 +5,8 @@
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/debug_registers.hpp"
+#include "arch/x86/descriptor.hpp"
+#include "arch/x86/ldt.hpp"
 #include "dispatcher/schedule.hpp"
 #include "domain/domain.hpp"
 #include "guest/access.hpp"
@@ -18,21 +20,25 @@ Outcome vcpu_set_timer(Vcpu& vcpu, Arguments const& a)
     return 0;
 }
 
-// [sdm/3] 3.4.5: bit 47 present, 46:45 DPL, 44 code or data, 43 code, 42 conforming, 40 accessed.
 Outcome vcpu_set_descriptor(Vcpu& vcpu, Arguments const& a)
 {
     if (a[0] < PVN_GDT_FIRST_OWN || a[0] > PVN_GDT_LAST_OWN) return Fail{Error::invalid};
-    auto descriptor = a[1];
-    constexpr std::uint64_t present = 1ull << 47, dpl = 3ull << 45, code_or_data = 1ull << 44, code = 1ull << 43, accessed = 1ull << 40;
-    if ((descriptor & present) != 0) {
+    auto value = a[1];
+    if ((value & descriptor::present) != 0) {
         // Only data that ring 3 may use: no gates, no system segments, no code that could be entered at another ring.
-        if ((descriptor & code_or_data) == 0 || (descriptor & code) != 0 || (descriptor & dpl) != dpl) return Fail{Error::invalid};
-        descriptor |= accessed;  // the CPU would set it, in a read-only table
+        if (!descriptor::names_ring_3(value) || (value & descriptor::code) != 0) return Fail{Error::invalid};
+        value |= descriptor::accessed;  // the CPU would set it, in a read-only table
     } else {
-        descriptor = 0;
+        value = 0;
     }
-    vcpu.descriptor[a[0] - PVN_GDT_FIRST_OWN] = descriptor;
-    cpu::set_descriptor(static_cast<unsigned>(a[0]), descriptor);
+    vcpu.descriptor[a[0] - PVN_GDT_FIRST_OWN] = value;
+    cpu::set_descriptor(static_cast<unsigned>(a[0]), value);
+    return 0;
+}
+
+Outcome vcpu_set_ldt(Vcpu& vcpu, Arguments const& a)
+{
+    PVN_CHECK(ldt::set(vcpu, a[0], a[1]));
     return 0;
 }
 
@@ -100,14 +106,15 @@ Outcome vcpu_set_user_gs(Vcpu& vcpu, Arguments const& a)
     if (selector > 0xffff) return Fail{Error::invalid};
     auto const index = selector / 8;
     bool const null = selector < 4;
-    bool const own = index >= PVN_GDT_FIRST_OWN && index <= PVN_GDT_LAST_OWN;
+    bool const local = (selector & 4) != 0;
+    bool const own = !local && index >= PVN_GDT_FIRST_OWN && index <= PVN_GDT_LAST_OWN;
     bool const user_data = (selector & ~3u) == (PVN_USER_SS & ~3u);
-    if (!null && ((selector & 4) != 0 || (!own && !user_data))) return Fail{Error::invalid};
+    if (!null && !local && !own && !user_data) return Fail{Error::invalid};
     std::uint64_t base = 0;
-    if (own) {
-        auto const descriptor = vcpu.descriptor[index - PVN_GDT_FIRST_OWN];
-        if (descriptor == 0) return Fail{Error::invalid};
-        base = (descriptor >> 16 & 0xffffff) | (descriptor >> 32 & 0xff000000);
+    if (local || own) {
+        auto const value = local ? ldt::descriptor(vcpu, selector) : vcpu.descriptor[index - PVN_GDT_FIRST_OWN];
+        if (!descriptor::is_loadable(value)) return Fail{Error::invalid};  // the load below does not fault
+        base = descriptor::base(value);
     }
     // Loading a selector replaces the base, which is the kernel's now.
     auto const kernel_base = cpu::read_gs_base();

@@ -26,6 +26,9 @@ extern ExceptionTableEntry extable_start[], extable_end[];
 namespace pvn {
 namespace {
 
+// [sdm/2] IRET: #TS, #NP, #SS, #GP
+constexpr bool is_fault_of_iretq(std::uint64_t vector) { return vector >= 10 && vector <= vector::general_protection; }
+
 // return_from_trap faulted on the frame that it was to return to: a fault of that frame's context.
 void fault_of_returned_frame(Vcpu& vcpu, Registers& r)
 {
@@ -34,7 +37,10 @@ void fault_of_returned_frame(Vcpu& vcpu, Registers& r)
         return domains::crash(*vcpu.domain, "return_from_trap without a frame", r);
     if (vdso::frame_address(r) != r.rsp && !guest::copy(vcpu, r.rsp, &r.rax, sizeof r.rax, guest::Access::read))
         return domains::crash(*vcpu.domain, "return_from_trap without a frame", r);
-    auto const error = r.vector == vector::general_protection ? r.error : 0;
+    // As the CPU says: #GP, or #NP and #SS for segments that are not present ([sdm/2] IRET).
+    bool const faulted = is_fault_of_iretq(r.vector);
+    auto const trap = faulted ? static_cast<unsigned>(r.vector) : static_cast<unsigned>(vector::general_protection);
+    auto const error = faulted ? r.error : 0;
     if ((frame.cs & 3) != 3) return domains::crash(*vcpu.domain, "return_from_trap to a bad frame of kernel mode", r);
     // Only shown, never resumed.
     r.rip = frame.rip;
@@ -44,13 +50,13 @@ void fault_of_returned_frame(Vcpu& vcpu, Registers& r)
     r.ss = frame.ss;
     auto const base = __atomic_load_n(&vcpu.page->user_gs_base, __ATOMIC_RELAXED);
     cpu::write_gs_base(cpu::canonical(base) ? base : 0);
-    traps::deliver(vcpu, r, vector::general_protection, error);
+    traps::deliver(vcpu, r, trap, error);
 }
 
 void guest_trap(Vcpu& vcpu, Registers& r)
 {
     bool const kernel = !r.from_user();
-    if (kernel && vdso::returning(r) && r.vector >= 10 && r.vector <= 13) return fault_of_returned_frame(vcpu, r);
+    if (kernel && vdso::returning(r) && is_fault_of_iretq(r.vector)) return fault_of_returned_frame(vcpu, r);
     if (kernel && r.vector == vector::general_protection && emulate::privileged_instruction(vcpu, r)) return;
     if (r.vector == vector::page_fault) {
         auto const address = cpu::read_cr2();
@@ -122,7 +128,7 @@ extern "C" void stub_fault(Registers* registers, std::uint64_t address)
         r = fault;
         r.rip = rip, r.cs = cs, r.rflags = rflags, r.rsp = rsp, r.ss = ss;
         if (r.from_user())
-            traps::deliver(vcpu, r, vector::general_protection, fault.error);
+            traps::deliver(vcpu, r, is_fault_of_iretq(fault.vector) ? static_cast<unsigned>(fault.vector) : static_cast<unsigned>(vector::general_protection), fault.error);
         else
             domains::crash(*vcpu.domain, "the guest kernel continued at a bad address", r);
     } else {

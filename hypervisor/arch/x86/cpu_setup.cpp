@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/ldt.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
 #include "arch/x86/per_cpu.hpp"
@@ -20,7 +21,7 @@ namespace {
 
 // Selectors of ring 0; the guest's are ABI (paravane/slot.h).
 constexpr std::uint64_t hypervisor_cs = 0x80, hypervisor_ss = 0x88, tss_selector = 0x90;
-constexpr std::size_t gdt_entries = 20;
+constexpr std::size_t gdt_entries = 22;
 
 // Descriptors with their accessed bit set, so that loading a selector does not write to the read-only GDT.
 // [sdm/3] 3.4.5; in 64-bit mode base and limit of code and data segments are ignored.
@@ -279,6 +280,7 @@ void load(Vcpu& vcpu)
     write_cr3(self.hypervisor_root);
 
     for (unsigned i = 0; i < vcpu.descriptor.size(); ++i) set_descriptor(PVN_GDT_FIRST_OWN + i, vcpu.descriptor[i]);
+    ldt::load(vcpu);
     LOAD_SELECTOR("ds", vcpu.selectors[0]);
     LOAD_SELECTOR("es", vcpu.selectors[1]);
     LOAD_SELECTOR("fs", vcpu.selectors[2]);  // the bases follow below

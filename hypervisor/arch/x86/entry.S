@@ -150,8 +150,9 @@ exception:
     je 4f
     testb $2, 48(%rsp)                  // from ring 1 (CPL 1)?
     jnz 1f
-    cmp $13, %eax                       // its #GP may be a privileged instruction
-    je full_path
+    lea -10(%rax), %ecx                 // its #GP may be a privileged instruction; #TS, #NP, #SS and #GP those of a
+    cmp $3, %ecx                        // frame in return_from_trap
+    jbe full_path
 1:  shl $4, %eax
     lea vcpu_trap(%rip), %rdx
     add %rax, %rdx

@@ -15,6 +15,7 @@ namespace pvn {
 struct Vcpu;
 
 inline constexpr std::uint32_t cpu_limit = 64;
+inline constexpr std::uint64_t ldt_selector = 0xa0;  // in the GDT of each CPU; two entries
 
 struct PerCpu {
     std::uint32_t id;                 // 0: the one that booted

@@ -34,8 +34,12 @@ bool finish_return(Vcpu& vcpu, Registers& r)
 
     bool const user = (frame->cs & 3) == 3;
     if (user) {
-        auto const cs = frame->cs & 0xffff;
-        if ((cs != PVN_USER_CS && cs != PVN_USER_CS32) || (frame->ss & 0xffff) != PVN_USER_SS) return false;
+        // RPL 3; whether the CPU takes what an LDT selector names shows at IRETQ (stub_fault).
+        auto const cs = frame->cs & 0xffff, ss = frame->ss & 0xffff;
+        auto const local = [](std::uint64_t selector) { return (selector & 7) == 7; };
+        bool const own = (ss & 7) == 3 && ss / 8 >= PVN_GDT_FIRST_OWN && ss / 8 <= PVN_GDT_LAST_OWN;
+        if (cs != PVN_USER_CS && cs != PVN_USER_CS32 && !local(cs)) return false;
+        if (ss != PVN_USER_SS && !local(ss) && !own) return false;
         auto const base = __atomic_load_n(&vcpu.page->user_gs_base, __ATOMIC_RELAXED);
         if (!cpu::canonical(base)) return false;
         cpu::write_gs_base(base);
@@ -43,7 +47,7 @@ bool finish_return(Vcpu& vcpu, Registers& r)
     r.rax = *rax;
     r.rip = frame->rip;
     r.cs = user ? frame->cs & 0xffff : PVN_KERNEL_CS | 1;
-    r.ss = user ? PVN_USER_SS : PVN_KERNEL_SS | 1;
+    r.ss = user ? frame->ss & 0xffff : PVN_KERNEL_SS | 1;
     r.rflags = frame->rflags;
     r.rsp = frame->rsp;
     __atomic_store_n(&vcpu.page->event_mask, (frame->rflags & flags::interrupt) != 0 ? std::uint8_t{0} : std::uint8_t{1}, __ATOMIC_RELAXED);
