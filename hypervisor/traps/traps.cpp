@@ -2,6 +2,8 @@
 // All C++ entries from the stubs (entry.S).
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/debug_registers.hpp"
+#include "arch/x86/descriptor.hpp"
+#include "arch/x86/ldt.hpp"
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
 #include "arch/x86/vdso.hpp"
@@ -53,8 +55,37 @@ void fault_of_returned_frame(Vcpu& vcpu, Registers& r)
     traps::deliver(vcpu, r, trap, error);
 }
 
+// INT3, INTO and INT n are traps; refused, they are a fault: RIP goes back to the instruction, whose length must be found out.
+// Prefixes are not counted: without them the instruction is the same.
+std::uint64_t length_of_software_interrupt(Vcpu const& vcpu, Registers const& r)
+{
+    constexpr std::uint8_t int3 = 0xcc, into = 0xce;
+    auto const base = (r.cs & 4) != 0 ? descriptor::base(ldt::descriptor(vcpu, r.cs)) : 0;
+    std::uint8_t last = 0;
+    if (r.vector == vector::int80 || !guest::copy(vcpu, base + r.rip - 1, &last, 1, guest::Access::read)) return 2;
+    return last == (r.vector == vector::breakpoint ? int3 : into) ? 1 : 2;
+}
+
+// What the CPU does if the gate's DPL is below CPL: #GP with the gate's index and the IDT bit.  [sdm/3] 6.12.1, 6.13
+void refuse_software_interrupt(Vcpu& vcpu, Registers& r)
+{
+    constexpr std::uint64_t in_idt = 2;
+    auto const error = r.vector * 8 + in_idt;
+    r.rip -= length_of_software_interrupt(vcpu, r);
+    r.rflags |= flags::resume;
+    traps::deliver(vcpu, r, vector::general_protection, error);
+}
+
+bool allowed_from_user(Vcpu const& vcpu, std::uint64_t vector)
+{
+    auto const& trap = vcpu.page->trap[vector == vector::int80 ? std::uint64_t{PVN_TRAP_INT80} : vector];
+    return (__atomic_load_n(&trap.flags, __ATOMIC_RELAXED) & PVN_TRAP_FROM_USER) != 0;
+}
+
 void guest_trap(Vcpu& vcpu, Registers& r)
 {
+    bool const software = r.vector == vector::breakpoint || r.vector == vector::overflow || r.vector == vector::int80;
+    if (software && r.from_user() && !allowed_from_user(vcpu, r.vector)) return refuse_software_interrupt(vcpu, r);
     bool const kernel = !r.from_user();
     if (kernel && vdso::returning(r) && is_fault_of_iretq(r.vector)) return fault_of_returned_frame(vcpu, r);
     if (kernel && r.vector == vector::general_protection && emulate::privileged_instruction(vcpu, r)) return;

@@ -13,6 +13,7 @@
 #define SLOT_PREFIX 0x1ffff00           // address >> 39 of the slot
 
 #define TRAP_MASK_EVENTS 1
+#define TRAP_FROM_USER 2
 
 // Frame of the full path, from the top of the entry stack down: SS RSP RFLAGS CS RIP error vector, then these.
 .macro PUSH_REGISTERS
@@ -134,6 +135,22 @@ no_compat_syscall_entry:
     push $6
     PUSH_REGISTERS
     jmp enter_hypervisor
+
+// --- INT3 and INTO ------------------------------------------------------------------------------------------------
+// Their gates have DPL 3.  A guest kernel that did not allow them to ring 3 (PVN_TRAP_FROM_USER) sees #GP, which takes a
+// look at the instruction: the full path.  In ring 1 they are always its own.
+.macro SOFTWARE_EXCEPTION vector
+    testb $2, 24(%rsp)
+    jz exception
+    testb $TRAP_FROM_USER, vcpu_trap + \vector * 16 + 8(%rip)
+    jz interrupt
+    jmp exception
+.endm
+.align 16
+breakpoint:
+    SOFTWARE_EXCEPTION 3
+overflow:
+    SOFTWARE_EXCEPTION 4
 
 // --- exceptions --------------------------------------------------------------------------------------------------
 // Stack: vector, error, RIP CS RFLAGS RSP SS.  A fault that is the guest's own is handed to it here, without leaving
@@ -364,6 +381,10 @@ stub_vectors:
 .rept 256
     .if v == 1 || v == 2 || v == 18
         STUB v, 0, exception_on_ist
+    .elseif v == 3
+        STUB v, 0, breakpoint
+    .elseif v == 4
+        STUB v, 0, overflow
     .elseif v == 8
         STUB v, 1, exception_on_ist
     .elseif v == 10 || v == 11 || v == 12 || v == 13 || v == 14 || v == 17 || v == 21
