@@ -87,6 +87,9 @@ void guest_trap(Vcpu& vcpu, Registers& r)
     bool const software = r.vector == vector::breakpoint || r.vector == vector::overflow || r.vector == vector::int80;
     if (software && r.from_user() && !allowed_from_user(vcpu, r.vector)) return refuse_software_interrupt(vcpu, r);
     bool const kernel = !r.from_user();
+    // Single step of the kernel, or a breakpoint on its stack, at the end of a return to ring 3: dropped, for its handler would
+    // run with the user's GS base, and going back to before that would step there for ever.
+    if (r.vector == vector::debug && vdso::user_gs_loaded(r)) return debug_registers::forget_hit();
     if (kernel && vdso::returning(r) && is_fault_of_iretq(r.vector)) return fault_of_returned_frame(vcpu, r);
     if (kernel && r.vector == vector::general_protection && emulate::privileged_instruction(vcpu, r)) return;
     if (r.vector == vector::page_fault) {

@@ -8,6 +8,7 @@ namespace pvn::debug_registers {
 namespace {
 
 constexpr std::uint64_t enables = 0xff, general_detect = 1 << 13, always_one = 1 << 10, control_bits = 0xffff03ff;
+constexpr std::uint64_t hit_bits = 0xf, single_step = 1 << 14;  // of DR6
 
 void load(Vcpu const& vcpu)
 {
@@ -27,6 +28,13 @@ void disarm(Vcpu const& vcpu)
 void arm(Vcpu const& vcpu)
 {
     if ((vcpu.debug_control & enables) != 0) asm volatile("mov %0, %%dr7" : : "r"(vcpu.debug_control));
+}
+
+void forget_hit()
+{
+    std::uint64_t status;
+    asm volatile("mov %%dr6, %0" : "=r"(status));
+    asm volatile("mov %0, %%dr6" : : "r"(status & ~(hit_bits | single_step)));
 }
 
 Result<void> write(Vcpu& vcpu, std::uint64_t index, std::uint64_t value)

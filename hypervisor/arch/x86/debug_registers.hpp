@@ -15,6 +15,8 @@ Result<void> write(Vcpu&, std::uint64_t index, std::uint64_t value);
 // A guest's breakpoints name its own addresses, which are the hypervisor's too, in its own tables: off while it works.
 void disarm(Vcpu const&);
 void arm(Vcpu const&);
+// A #DB is not delivered: DR6 says nothing of it.
+void forget_hit();
 Result<std::uint64_t> read(Vcpu&, std::uint64_t index);
 
 }  // namespace pvn::debug_registers

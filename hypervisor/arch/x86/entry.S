@@ -335,7 +335,16 @@ exception_on_ist:                       // stack as at `exception`
     xchg %rax, (%rsp)
     pop %rsp
     cmpl $1, (%rsp)                     // #DB is the guest's; NMI, #DF and #MC are Paravane's
-    je exception
+    jne interrupt
+    testb $2, 24(%rsp)
+    jnz exception
+    push %rax                           // but not where return_from_trap has loaded the user's GS base: at the instruction
+    lea vdso_user_restored(%rip), %rax  // after that, and the next
+    neg %rax
+    add 24(%rsp), %rax
+    cmp $1, %rax
+    pop %rax
+    ja exception
     jmp interrupt
 
 ist_from_ring_0:

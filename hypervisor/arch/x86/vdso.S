@@ -41,9 +41,14 @@ vdso_user_saved:                        // RSP: RAX, then the frame
     cmpb $0, vcpu_event_pending(%rip)
     jne 4f
 3:  wrgsbase %rax
+.global vdso_user_restored              // from here ring 1 has the user's GS base: no handler of the guest may run
+vdso_user_restored:
     pop %rax
 vdso_user_iretq:
     iretq
+.if vdso_user_iretq - vdso_user_restored != 1
+.error "exception_on_ist (entry.S) takes this for one byte"
+.endif
 4:  int $0x82
     ud2                                 // so that the address after INT is still before the end
 .global vdso_return_end

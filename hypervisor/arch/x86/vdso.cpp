@@ -20,6 +20,11 @@ bool returning(Registers const& r)
     return !r.from_user() && r.rip >= slot_addresses.vdso_kernel_unmasked && r.rip < slot_addresses.vdso_return_end;
 }
 
+bool user_gs_loaded(Registers const& r)
+{
+    return !r.from_user() && (r.rip == slot_addresses.vdso_user_restored || r.rip == slot_addresses.vdso_user_iretq);
+}
+
 // Between `push %rax` and `pop %rax`, or at the `int` after it, RAX lies below the frame.
 static bool rax_saved(Registers const& r) { return r.rip >= slot_addresses.vdso_user_saved && r.rip != slot_addresses.vdso_user_iretq; }
 

@@ -13,6 +13,8 @@ namespace pvn::vdso {
 bool finish_return(Vcpu&, Registers& registers);
 // Where the frame that it returns to lies.
 std::uint64_t frame_address(Registers const&);
+// RIP lies where ring 1 has the user's GS base already.
+bool user_gs_loaded(Registers const&);
 // RIP lies in the part that finish_return() would finish.
 bool returning(Registers const&);
 

@@ -38,7 +38,7 @@ namespace guest {
 namespace {
 
 pvn_start_info const* info;
-Handler handler;
+Handler handler, step_handler;
 std::uint64_t next_page;
 alignas(16) char kernel_stack[16384];
 
@@ -88,6 +88,7 @@ void fail(char const* file, int line, char const* what, std::uint64_t got)
 }
 
 void set_handler(Handler h) { handler = h; }
+void set_step_handler(Handler h) { step_handler = h; }
 
 void install_traps(std::uint32_t flags)
 {
@@ -176,6 +177,7 @@ bool has_pattern(Registers const& r)
 
 extern "C" void guest_trap(Registers* r)
 {
+    if (step_handler != nullptr && r->vector == 1 && (r->cs & 3) == 0) return step_handler(*r);
     bool const user_stop = recovery.user && (r->cs & 3) == 3 && r->vector != event_vector;
     if ((recovery.armed && r->vector < 33) || user_stop) {
         recovery.armed = recovery.user = false;

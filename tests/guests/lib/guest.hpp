@@ -34,6 +34,8 @@ void print_hex(std::uint64_t);
 // Called for every trap (vector 0 to 31), int80 (32), upcall (33) and system call (64); null: unexpected, the test fails.
 using Handler = void (*)(Registers&);
 void set_handler(Handler);
+// Called for #DB of ring 1 before anything else sees it.
+void set_step_handler(Handler);
 void install_traps(std::uint32_t flags = PVN_TRAP_MASK_EVENTS);
 
 // Runs `code`; if it raises a trap, notes it and goes on after the call.  Returns the vector, or -1 if there was none.
