@@ -180,6 +180,13 @@ Raised PortTable::raise_virq(std::uint32_t virq, VcpuId vcpu, SharedPages ours) 
     return set_pending(ours, Port{port}, entries_[port].vcpu);
 }
 
+bool PortTable::listens(std::uint32_t virq, VcpuId vcpu) const
+{
+    if (virq >= PVN_VIRQ_COUNT || (per_vcpu(virq) && vcpu.raw() >= vcpus_))
+        return false;
+    return virq_ports_[virq][per_vcpu(virq) ? vcpu.raw() : 0] != 0;
+}
+
 Result<Raised> PortTable::unmask(Port port, SharedPages ours) const
 {
     Entry const entry = PVN_TRY(find(port));

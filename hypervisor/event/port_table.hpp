@@ -102,6 +102,8 @@ public:
     Result<Raised> raise(Port port, SharedPages ours) const;
     // The same for a virq; without a port nothing happens.  Domain-wide virqs ignore the vCPU.
     Raised raise_virq(std::uint32_t virq, VcpuId vcpu, SharedPages ours) const;
+    // Whether that virq has a port: else raise_virq() would tell nobody.
+    bool listens(std::uint32_t virq, VcpuId vcpu) const;
     // invalid (port out of range), not_found (closed).
     Result<Raised> unmask(Port port, SharedPages ours) const;
 

@@ -160,6 +160,21 @@ TEST_F(PortTableTest, virqs_of_a_vcpu)
     EXPECT_EQ(status(a, debug).remote_port, std::uint32_t{PVN_VIRQ_DEBUG});
 }
 
+TEST_F(PortTableTest, who_listens_to_a_virq)
+{
+    EXPECT_FALSE(a.table.listens(PVN_VIRQ_POWER, VcpuId{0}));
+    Port const power = a.table.bind_virq(PVN_VIRQ_POWER, VcpuId{0}).value();
+    EXPECT_TRUE(a.table.listens(PVN_VIRQ_POWER, VcpuId{0}));
+    EXPECT_FALSE(b.table.listens(PVN_VIRQ_POWER, VcpuId{0}));
+    ASSERT_TRUE(a.table.bind_virq(PVN_VIRQ_TIMER, VcpuId{1}));
+    EXPECT_FALSE(a.table.listens(PVN_VIRQ_TIMER, VcpuId{0}));
+    EXPECT_TRUE(a.table.listens(PVN_VIRQ_TIMER, VcpuId{1}));
+    EXPECT_FALSE(a.table.listens(PVN_VIRQ_TIMER, VcpuId{2}));
+    EXPECT_FALSE(a.table.listens(PVN_VIRQ_COUNT, VcpuId{0}));
+    EXPECT_TRUE(a.table.close(power, a.table, a.pages()));
+    EXPECT_FALSE(a.table.listens(PVN_VIRQ_POWER, VcpuId{0}));
+}
+
 TEST_F(PortTableTest, virqs_of_a_domain)
 {
     for (std::uint32_t const virq : {std::uint32_t{PVN_VIRQ_CONSOLE}, std::uint32_t{PVN_VIRQ_DOMAIN}}) {

@@ -66,6 +66,8 @@ constexpr Call calls[] = {
     {PVN_DOMAIN_EVENT_ALLOC, For::privileged, domain_event_alloc},
     {PVN_DOMAIN_AUDIT, For::privileged, domain_audit},
     {PVN_DOMAIN_GET_TRAPS, For::privileged, domain_get_traps},
+    {PVN_DOMAIN_REQUEST_POWER, For::privileged, domain_request_power},
+    {PVN_DOMAIN_GET_SCHED, For::privileged, domain_get_sched},
     {PVN_SYSTEM_VERSION, For::all, system_version},
     {PVN_SYSTEM_CONSOLE_WRITE, For::all, system_console_write},
     {PVN_SYSTEM_CONSOLE_READ, For::privileged, system_console_read},

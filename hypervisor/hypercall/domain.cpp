@@ -162,6 +162,26 @@ Outcome domain_set_sched(Vcpu& vcpu, Arguments const& a)
     return 0;
 }
 
+Outcome domain_get_sched(Vcpu& vcpu, Arguments const& a)
+{
+    auto const* const domain = PVN_TRY(find(a[0]));
+    PVN_CHECK((GuestOut<pvn_sched_parameters>{vcpu, a[1]}.write(sched::request_of(domain->vcpu.entity.parameters()))));
+    return 0;
+}
+
+// A request, not an order: the guest may take its time or take no notice.
+Outcome domain_request_power(Vcpu& vcpu, Arguments const& a)
+{
+    auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
+    if (a[1] != PVN_SHUTDOWN_POWER_OFF && a[1] != PVN_SHUTDOWN_REBOOT) return Fail{Error::invalid};
+    if (domain->shut_down) return Fail{Error::shut_down};
+    auto& listener = domain->vcpu;
+    if (!domain->ports.listens(PVN_VIRQ_POWER, listener.id)) return Fail{Error::not_listening};
+    __atomic_store_n(&domain->page->power_request, static_cast<std::uint32_t>(a[1]), __ATOMIC_RELEASE);
+    event::raise_vcpu_virq(listener, PVN_VIRQ_POWER);
+    return 0;
+}
+
 Outcome domain_mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
     if (a[2] > PVN_MMU_QUEUE_MAX || a[1] % 8 != 0) return Fail{Error::invalid};

@@ -23,6 +23,8 @@ enum class [[nodiscard]] Error : std::int32_t {
     range = PVN_E_RANGE,
     not_implemented = PVN_E_NOT_IMPLEMENTED,
     wrong_type = PVN_E_WRONG_TYPE,
+    not_listening = PVN_E_NOT_LISTENING,
+    shut_down = PVN_E_SHUT_DOWN,
 };
 
 template <class T>

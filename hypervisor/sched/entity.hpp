@@ -66,6 +66,14 @@ constexpr Result<Parameters> parameters_from(pvn_sched_parameters const& request
     PVN_CHECK(check(parameters));
     return parameters;
 }
+constexpr pvn_sched_parameters request_of(Parameters const& parameters)
+{
+    return {.weight = parameters.weight,
+            .flags = parameters.warping == Warp::enabled ? std::uint32_t{PVN_SCHED_WARP} : 0,
+            .warp = parameters.warp,
+            .warp_limit = parameters.warp_limit,
+            .unwarp = parameters.unwarp};
+}
 
 // The books of BVT on one entity.  Copied to ask "what if it had run until now".
 struct BvtAccount {

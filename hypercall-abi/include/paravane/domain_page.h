@@ -21,12 +21,16 @@ struct pvn_domain_page {
 	uint64_t wall_seconds;			/* since 1970-01-01 UTC */
 	uint64_t p2m_frames;			/* entries of PVN_SLOT_P2M */
 	uint64_t m2p_frames;			/* entries of PVN_SLOT_M2P */
-	uint8_t reserved[3808];
+	/* What PVN_VIRQ_POWER asks for: PVN_SHUTDOWN_POWER_OFF or PVN_SHUTDOWN_REBOOT. */
+	uint32_t power_request;
+	uint8_t reserved[3804];
 };
 PVN_ASSERT_OFFSET(struct pvn_domain_page, event_mask, 128);
 PVN_ASSERT_OFFSET(struct pvn_domain_page, wall_version, 256);
 PVN_ASSERT_OFFSET(struct pvn_domain_page, wall_seconds, 264);
 PVN_ASSERT_OFFSET(struct pvn_domain_page, p2m_frames, 272);
+PVN_ASSERT_OFFSET(struct pvn_domain_page, m2p_frames, 280);
+PVN_ASSERT_OFFSET(struct pvn_domain_page, power_request, 288);
 PVN_ASSERT_SIZE(struct pvn_domain_page, PVN_PAGE_SIZE);
 
 #endif

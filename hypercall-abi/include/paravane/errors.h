@@ -18,5 +18,7 @@
 #define PVN_E_RANGE		34	/* a frame or address that this domain does not have */
 #define PVN_E_NOT_IMPLEMENTED	38	/* unknown hypercall number or operation */
 #define PVN_E_WRONG_TYPE	71	/* the frame is in use as something else (page table, writable, ...) */
+#define PVN_E_NOT_LISTENING	107	/* nobody there has bound what would tell it */
+#define PVN_E_SHUT_DOWN		108	/* that domain has ended */
 
 #endif

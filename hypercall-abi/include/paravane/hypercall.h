@@ -93,7 +93,8 @@ PVN_ASSERT_SIZE(struct pvn_map_foreign, 24);
 #define PVN_VIRQ_DEBUG		1	/* per vCPU: the debug key */
 #define PVN_VIRQ_CONSOLE	2	/* dom0: input on the hypervisor's console */
 #define PVN_VIRQ_DOMAIN		3	/* dom0: a domain changed its state */
-#define PVN_VIRQ_COUNT		4
+#define PVN_VIRQ_POWER		4	/* vCPU 0: pvn_domain_page.power_request asks to switch off or to reboot */
+#define PVN_VIRQ_COUNT		5
 
 #define PVN_PORT_CLOSED		0
 #define PVN_PORT_UNBOUND	1
@@ -186,6 +187,9 @@ PVN_ASSERT_SIZE(struct pvn_phys_msi, 16);
 #define PVN_DOMAIN_EVENT_ALLOC	0x90c	/* a0: domain, a1: domain that may bind.  Port of a0 */
 #define PVN_DOMAIN_AUDIT	0x90d	/* full audit of frame table against page tables.  Number of discrepancies */
 #define PVN_DOMAIN_GET_TRAPS	0x90e	/* a0: domain, a1: struct pvn_trap_count[a2].  Number filled */
+#define PVN_DOMAIN_REQUEST_POWER 0x90f	/* a0: domain, a1: PVN_SHUTDOWN_POWER_OFF or PVN_SHUTDOWN_REBOOT.  Asks the guest,
+					   by PVN_VIRQ_POWER; NOT_LISTENING if it has not bound that */
+#define PVN_DOMAIN_GET_SCHED	0x910	/* a0: domain, a1: struct pvn_sched_parameters * */
 
 struct pvn_domain_create {
 	uint8_t uuid[16];

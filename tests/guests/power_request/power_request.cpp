@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// dom0 asks a domain to switch itself off: refused while the domain does not listen, heard once it does, refused when it has ended, and
+// never understood as anything but the two requests that there are.  What was set of the scheduler can be read back.
+#include "guest.hpp"
+
+char const guest_name[] = "power_request";
+
+namespace {
+
+long request(std::uint64_t domain, std::uint64_t what) { return hypercall(PVN_DOMAIN_REQUEST_POWER, domain, what); }
+
+pvn_domain_info info_of(std::uint64_t domain)
+{
+    pvn_domain_info info{};
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_INFO, domain, reinterpret_cast<std::uint64_t>(&info), 1), 1);
+    return info;
+}
+
+void wait_for(std::uint32_t port, std::uint64_t deadline = 0)
+{
+    std::uint32_t const list[] = {port};
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, deadline), 0);
+}
+bool take(std::uint32_t port)
+{
+    auto& word = guest::domain().event_pending[port / 64];
+    auto const bit = std::uint64_t{1} << port % 64;
+    return (__atomic_fetch_and(&word, ~bit, __ATOMIC_SEQ_CST) & bit) != 0;
+}
+
+void listener()
+{
+    CHECK_EQUAL(guest::domain().power_request, 0u);
+    CHECK_EQUAL(request(1, PVN_SHUTDOWN_POWER_OFF), -PVN_E_DENIED);
+    guest::domain().power_request = 77;  // is ours to write, and means nothing
+    auto const port = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_POWER, 0));
+    CHECK(port > 0 && port < PVN_EVENT_PORTS);
+    CHECK_EQUAL(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_POWER, 0), -PVN_E_EXISTS);
+    wait_for(port);
+    CHECK(take(port));
+    CHECK_EQUAL(guest::domain().power_request, std::uint32_t{PVN_SHUTDOWN_REBOOT});
+    (void)hypercall(PVN_SCHED_SHUTDOWN, PVN_SHUTDOWN_REBOOT);
+}
+
+}  // namespace
+
+void guest_main()
+{
+    guest::install_traps();
+    if ((guest::start().flags & PVN_START_PRIVILEGED) == 0) return listener();
+    auto const ended = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_DOMAIN, 0));
+    auto const timer = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_TIMER, 0));
+    CHECK(ended < PVN_EVENT_PORTS && timer < PVN_EVENT_PORTS);
+
+    // What names no domain, oneself, or no request.
+    for (auto const id : {2ul, 255ul, 256ul, 65537ul, 1ul << 32 | 1, ~0ul}) CHECK_EQUAL(request(id, PVN_SHUTDOWN_POWER_OFF), -PVN_E_NOT_FOUND);
+    CHECK_EQUAL(request(0, PVN_SHUTDOWN_POWER_OFF), -PVN_E_DENIED);
+    for (auto const what : {std::uint64_t{PVN_SHUTDOWN_SUSPEND}, std::uint64_t{PVN_SHUTDOWN_CRASH}, 4ul, 1ul << 32, ~0ul})
+        CHECK_EQUAL(request(1, what), -PVN_E_INVALID);
+
+    // It has not run yet, so it does not listen.  Paused, it never will.
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_PAUSE, 1), 0);
+    CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_NOT_LISTENING);
+
+    pvn_sched_parameters set{300, PVN_SCHED_WARP, 5'000'000, 7'000'000, 9'000'000}, got{};
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_SET_SCHED, 1, reinterpret_cast<std::uint64_t>(&set)), 0);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_GET_SCHED, 1, reinterpret_cast<std::uint64_t>(&got)), 0);
+    CHECK_EQUAL(got.weight, set.weight);
+    CHECK_EQUAL(got.flags, set.flags);
+    CHECK_EQUAL(got.warp, set.warp);
+    CHECK_EQUAL(got.warp_limit, set.warp_limit);
+    CHECK_EQUAL(got.unwarp, set.unwarp);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_GET_SCHED, 0, reinterpret_cast<std::uint64_t>(&got)), 0);
+    CHECK_EQUAL(got.weight, 256u);
+    CHECK_EQUAL(got.flags, 0u);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_GET_SCHED, 2, reinterpret_cast<std::uint64_t>(&got)), -PVN_E_NOT_FOUND);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_GET_SCHED, 1, 0x1000), -PVN_E_BAD_ADDRESS);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_GET_SCHED, 1, PVN_SLOT_P2M), -PVN_E_BAD_ADDRESS);
+
+    // Asked until it listens: it begins to when it likes.
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_UNPAUSE, 1), 0);
+    long answer = 0;
+    while ((answer = request(1, PVN_SHUTDOWN_REBOOT)) == -PVN_E_NOT_LISTENING) {
+        (void)take(timer);
+        pvn_system_info system{};
+        CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, reinterpret_cast<std::uint64_t>(&system)), 0);
+        wait_for(timer, system.uptime + 10'000'000);
+    }
+    CHECK_EQUAL(answer, 0);
+    while ((info_of(1).flags & PVN_DOMAIN_SHUT_DOWN) == 0) {
+        wait_for(ended);
+        (void)take(ended);
+    }
+    CHECK_EQUAL(info_of(1).reason, std::uint32_t{PVN_SHUTDOWN_REBOOT});
+    CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_SHUT_DOWN);
+    while (hypercall(PVN_DOMAIN_DESTROY, 1) == -PVN_E_AGAIN) {}
+    CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_NOT_FOUND);
+}
