@@ -6,10 +6,12 @@
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/interrupt.h>
+#include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 
 #include <asm/paravane.h>
@@ -18,19 +20,53 @@
 #define MAP_MAX 4096
 
 struct control {
-	struct mutex lock;		/* guards irq */
+	struct mutex lock;		/* guards irq, and becoming a listener */
 	int irq;			/* of its port; 0: none */
+	struct list_head listener;	/* in `listeners`; empty: it is none */
 	wait_queue_head_t wait;
 	atomic64_t signals;		/* since the last read */
 };
 
-static irqreturn_t signalled(int irq, void *data)
-{
-	struct control *control = data;
+/*
+ * Files that want to hear of changes of domains.  A virtual interrupt can be bound once, so it is bound here, for
+ * good, when the first file asks, and told to all.
+ */
+static LIST_HEAD(listeners);
+static DEFINE_SPINLOCK(listeners_lock);
+static DEFINE_MUTEX(domain_virq_lock);	/* guards domain_virq */
+static int domain_virq;			/* its irq; 0: not bound yet */
 
+static void tell(struct control *control)
+{
 	atomic64_inc(&control->signals);
 	wake_up_interruptible(&control->wait);
+}
+
+static irqreturn_t signalled(int irq, void *data)
+{
+	tell(data);
 	return IRQ_HANDLED;
+}
+
+static irqreturn_t domain_changed(int irq, void *data)
+{
+	struct control *control;
+	unsigned long flags;
+
+	spin_lock_irqsave(&listeners_lock, flags);
+	list_for_each_entry(control, &listeners, listener)
+		tell(control);
+	spin_unlock_irqrestore(&listeners_lock, flags);
+	return IRQ_HANDLED;
+}
+
+static void forget_listener(struct control *control)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&listeners_lock, flags);
+	list_del_init(&control->listener);
+	spin_unlock_irqrestore(&listeners_lock, flags);
 }
 
 static int control_open(struct inode *inode, struct file *file)
@@ -43,6 +79,7 @@ static int control_open(struct inode *inode, struct file *file)
 	if (!control)
 		return -ENOMEM;
 	mutex_init(&control->lock);
+	INIT_LIST_HEAD(&control->listener);
 	init_waitqueue_head(&control->wait);
 	file->private_data = control;
 	return 0;
@@ -52,6 +89,7 @@ static int control_release(struct inode *inode, struct file *file)
 {
 	struct control *control = file->private_data;
 
+	forget_listener(control);
 	if (control->irq)
 		pvn_unbind(control->irq, control);
 	kfree(control);
@@ -113,23 +151,50 @@ static long map_frames(struct file *file, struct pvn_control_map __user *user)
 	return error;
 }
 
-static long bind_port(struct control *control, unsigned int domain, unsigned int port, bool virq)
+static long bind_port(struct control *control, unsigned int domain, unsigned int port)
 {
-	int irq;
+	int irq = -EBUSY;
 
 	mutex_lock(&control->lock);
-	if (control->irq) {
-		irq = -EBUSY;
-	} else {
-		if (virq)
-			irq = pvn_bind_virq(port, 0, signalled, 0, "pvn-control", control);
-		else
-			irq = pvn_bind_interdomain(domain, port, signalled, 0, "pvn-control", control);
+	if (!control->irq && list_empty(&control->listener)) {
+		irq = pvn_bind_interdomain(domain, port, signalled, 0, "pvn-control", control);
 		if (irq > 0)
 			control->irq = irq;
 	}
 	mutex_unlock(&control->lock);
 	return irq < 0 ? irq : 0;
+}
+
+static int bind_domain_virq(void)
+{
+	int irq = 0;
+
+	mutex_lock(&domain_virq_lock);
+	if (!domain_virq) {
+		irq = pvn_bind_virq(PVN_VIRQ_DOMAIN, 0, domain_changed, 0, "pvn-domains", &listeners);
+		if (irq > 0)
+			domain_virq = irq;
+	}
+	mutex_unlock(&domain_virq_lock);
+	return irq < 0 ? irq : 0;
+}
+
+static long listen_to_domains(struct control *control)
+{
+	unsigned long flags;
+	long error = -EBUSY;
+
+	mutex_lock(&control->lock);
+	if (!control->irq && list_empty(&control->listener)) {
+		error = bind_domain_virq();
+		if (!error) {
+			spin_lock_irqsave(&listeners_lock, flags);
+			list_add(&control->listener, &listeners);
+			spin_unlock_irqrestore(&listeners_lock, flags);
+		}
+	}
+	mutex_unlock(&control->lock);
+	return error;
 }
 
 static long control_ioctl(struct file *file, unsigned int command, unsigned long argument)
@@ -147,9 +212,9 @@ static long control_ioctl(struct file *file, unsigned int command, unsigned long
 			return -EFAULT;
 		if (bind.reserved)
 			return -EINVAL;
-		return bind_port(control, bind.domain, bind.remote_port, false);
+		return bind_port(control, bind.domain, bind.remote_port);
 	case PVN_CONTROL_BIND_VIRQ:
-		return argument == PVN_VIRQ_DOMAIN ? bind_port(control, 0, argument, true) : -EINVAL;
+		return argument == PVN_VIRQ_DOMAIN ? listen_to_domains(control) : -EINVAL;
 	case PVN_CONTROL_NOTIFY:
 		if (!control->irq)
 			return -ENOTCONN;

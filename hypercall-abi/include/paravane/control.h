@@ -30,7 +30,7 @@ struct pvn_control_map {
 };
 PVN_ASSERT_SIZE(struct pvn_control_map, 24);
 
-/* The port of this file: readable (poll, read of 8 bytes: a count) when it was signalled.  One for each file. */
+/* What this file hears: readable (poll, read of 8 bytes: a count) when it was signalled.  One port or virq for each file. */
 struct pvn_control_bind {
 	uint16_t domain;
 	uint16_t reserved;		/* zero */
@@ -41,7 +41,7 @@ PVN_ASSERT_SIZE(struct pvn_control_bind, 8);
 #define PVN_CONTROL_HYPERCALL	_IOWR('P', 1, struct pvn_control_hypercall)
 #define PVN_CONTROL_MAP		_IOW('P', 2, struct pvn_control_map)
 #define PVN_CONTROL_BIND	_IOW('P', 3, struct pvn_control_bind)
-#define PVN_CONTROL_BIND_VIRQ	_IO('P', 4)	/* argument: PVN_VIRQ_DOMAIN */
+#define PVN_CONTROL_BIND_VIRQ	_IO('P', 4)	/* argument: PVN_VIRQ_DOMAIN.  Any number of files hear it */
 #define PVN_CONTROL_NOTIFY	_IO('P', 5)	/* signals the other end of this file's port */
 
 #endif
