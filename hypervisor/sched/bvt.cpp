@@ -148,9 +148,12 @@ bool Bvt::must_switch(Nanoseconds now) const
 
 Decision Bvt::pick_next(Nanoseconds now)
 {
+    settle(now);
     Entity* const chosen = choose(now).next;
-    if (chosen == nullptr)
+    if (chosen == nullptr) {
+        publish();
         return {};
+    }
     if (chosen != running_ && passed_over(*chosen, now)) {
         // Everybody has yielded: all have let another go first, and start anew.
         for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next())
@@ -177,7 +180,8 @@ Decision Bvt::pick_next(Nanoseconds now)
         until = std::min(until, saturating_add(now, parameters.warp_limit - account.warp_used));
     else if (!account.warped && parameters.warping == Warp::enabled)
         until = std::min(until, saturating_add(account.warp_stopped, parameters.unwarp));
-    return {running_, until};
+    publish();
+    return {running_, std::min(until, look_again(now))};
 }
 
 // --- Events --------------------------------------------------------------------------------------------------
@@ -200,15 +204,20 @@ VirtualTime Bvt::virtual_time_at(Nanoseconds now) const
 void Bvt::follow_virtual_time()
 {
     virtual_time_ = virtual_time_at(accounted_until_);
+    publish();
 }
 
 void Bvt::add(Entity& entity, Nanoseconds now)
 {
     if (entity.state_ != Entity::State::detached)
         return;
-    entity.account_.actual += virtual_time_at(now);
+    settle(now);
+    if (pool_ == nullptr || entity.clock_ != pool_)
+        entity.account_.actual = virtual_time_at(now) + entity.account_.lead;
     entity.yielded_ = false;
     entity.state_ = Entity::State::blocked;
+    ++members_;
+    publish();
 }
 
 void Bvt::remove(Entity& entity, Nanoseconds now)
@@ -216,17 +225,28 @@ void Bvt::remove(Entity& entity, Nanoseconds now)
     if (entity.state_ == Entity::State::detached)
         return;
     block(entity, now);
+    detach(entity, now);
+}
+
+void Bvt::detach(Entity& entity, Nanoseconds now)
+{
     std::int64_t const lead = after(entity.account_.actual, virtual_time_at(now));
-    entity.account_.actual = lead > 0 ? static_cast<VirtualTime>(lead) : 0;
+    entity.account_.lead = lead > 0 ? static_cast<VirtualTime>(lead) : 0;
+    entity.clock_ = pool_;
     entity.state_ = Entity::State::detached;
+    --members_;
+    publish();
 }
 
 void Bvt::wake(Entity& entity, Nanoseconds now)
 {
     if (entity.state_ != Entity::State::blocked)
         return;
+    settle(now);
     BvtAccount& account = entity.account_;
     VirtualTime const start = virtual_time_at(now);
+    if (pool_ != nullptr)
+        bound_lead(entity, start);
     if (after(start, account.actual) > 0) {
         account.actual = start;  // sleep earns nothing ...
         account.remainder = 0;
@@ -237,6 +257,7 @@ void Bvt::wake(Entity& entity, Nanoseconds now)
     refresh_warp(account, entity.parameters_, now);
     entity.state_ = Entity::State::runnable;
     queue_.append(entity);
+    publish();
 }
 
 void Bvt::block(Entity& entity, Nanoseconds now)
@@ -288,6 +309,11 @@ Result<void> Bvt::set_parameters(Entity& entity, Parameters const& parameters, N
         account.actual += rest / old_weight;
         account.remainder = rest % old_weight * parameters.weight / old_weight;
         account.uncharged = 0;
+        // What it is ahead by it has had as real time, of which the new weight makes another amount of virtual time.
+        if (std::int64_t const lead = after(account.actual, virtual_time_at(now)); lead > 0) {
+            auto const real = saturating_multiply(static_cast<std::uint64_t>(lead), old_weight);
+            account.actual = account.actual - static_cast<std::uint64_t>(lead) + real / parameters.weight;
+        }
         follow_virtual_time();
     }
 
@@ -301,7 +327,162 @@ Result<void> Bvt::set_parameters(Entity& entity, Parameters const& parameters, N
         account.warp_stopped = now;
     }
     refresh_warp(account, parameters, now);
+    publish();
     return {};
+}
+
+// --- Several CPUs --------------------------------------------------------------------------------------------
+
+VirtualTime Bvt::allowance_in(std::uint32_t weight) const
+{
+    return saturating_add(allowance_, charging_unit_) / weight + 1;
+}
+
+void Bvt::publish()
+{
+    if (pool_ == nullptr)
+        return;
+    QueueSummary::Reading shown{.members = members_, .time = virtual_time_};
+    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+        ++shown.runnable;
+        shown.weight += entity->parameters_.weight;
+        VirtualTime const time = effective(entity->account_, entity->parameters_);
+        if (entity == running_) {
+            shown.running_time = time;
+            continue;
+        }
+        CpuMask const cpus = elsewhere(*entity);
+        if (cpus.empty())
+            continue;
+        if (shown.waiting == 0 || after(shown.waiting_time, time) > 0)
+            shown.waiting_time = time;
+        ++shown.waiting;
+        shown.waiting_cpus = shown.waiting_cpus | cpus;
+    }
+    pool_->queue(cpu_).write(shown);
+}
+
+// Brings a queue forward that is behind for no fault of the others: nobody waits in it who could run elsewhere.
+void Bvt::settle(Nanoseconds now)
+{
+    if (pool_ == nullptr)
+        return;
+    std::uint32_t weight = 0;
+    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+        if (entity != running_ && !elsewhere(*entity).empty())
+            return;
+        weight = weight == 0 ? entity->parameters_.weight : std::min(weight, entity->parameters_.weight);
+    }
+    std::optional<VirtualTime> const common = pool_->contended_time(cpu_);
+    if (!common)
+        return;
+    if (queue_.empty()) {
+        virtual_time_ = *common;
+        return;
+    }
+    // A little behind may be a claim that is just being met.
+    VirtualTime const least = *common - 2 * allowance_in(weight);
+    std::int64_t const behind = after(least, virtual_time_at(now));
+    if (behind <= 0)
+        return;
+    auto const shift = static_cast<std::uint64_t>(behind);
+    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next())
+        entity->account_.actual += shift;
+    virtual_time_ += shift;
+}
+
+void Bvt::bound_lead(Entity& entity, VirtualTime start) const
+{
+    if (queue_.empty())
+        return;
+    VirtualTime const most = start + 2 * allowance_in(entity.parameters_.weight) + entity.parameters_.warp / default_weight;
+    if (after(entity.account_.actual, most) > 0)
+        entity.account_.actual = most;
+}
+
+// When to look for work elsewhere, if nothing happens before.
+Nanoseconds Bvt::look_again(Nanoseconds now) const
+{
+    if (pool_ == nullptr)
+        return no_deadline;
+    CpuMask const others = pool_->cpus().without(cpu_);
+    if (others.empty())
+        return no_deadline;
+    Nanoseconds const period = saturating_add(allowance_, charging_unit_);
+    Nanoseconds wait = saturating_multiply(period, 2);
+    for_each_queue(*pool_, others, cpu_, [&](Cpu, QueueSummary::Reading const& other) {
+        if (other.waiting == 0 || !other.waiting_cpus.has(cpu_))
+            return;
+        // One that is due but was not to be had (its registers are live there, or another CPU was quicker) is not asked for at once.
+        wait = std::min(wait, std::max(std::min(slice(*running_, other.waiting_time), period), period / 4));
+    });
+    return saturating_add(now, wait);
+}
+
+Wish Bvt::wish(Nanoseconds now) const
+{
+    Entity const* const next = choose(now).next;
+    if (next == nullptr)
+        return {.kind = Wish::Kind::anything};
+    BvtAccount const account = account_at(*next, now);
+    std::uint64_t const weight = next->parameters_.weight;
+    VirtualTime const lead = std::max<VirtualTime>(1, allowance_ / weight + (allowance_ % weight != 0 ? 1 : 0));
+    return {.kind = Wish::Kind::earlier, .time = effective(account, next->parameters_) - lead};
+}
+
+Entity* Bvt::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now)
+{
+    if (wish.kind == Wish::Kind::nothing || pool_ == nullptr)
+        return nullptr;
+    Entity* best = nullptr;
+    VirtualTime best_time = 0;
+    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+        if (entity == running_ || !elsewhere(*entity).has(to) || !may_move(*entity))
+            continue;
+        // Against its soft affinity only when it is an allowance more urgent.
+        VirtualTime time = effective(account_at(*entity, now), entity->parameters_);
+        if (!entity->affinity_.soft.has(to))
+            time += allowance_in(entity->parameters_.weight);
+        if (wish.kind == Wish::Kind::earlier && after(time, wish.time) > 0)
+            continue;
+        if (best == nullptr || after(best_time, time) > 0) {
+            best = entity;
+            best_time = time;
+        }
+    }
+    if (best == nullptr)
+        return nullptr;
+    queue_.remove(*best);
+    best->yielded_ = false;
+    detach(*best, now);
+    follow_virtual_time();
+    return best;
+}
+
+void Bvt::receive(Entity& entity, Nanoseconds now)
+{
+    if (entity.state_ != Entity::State::detached)
+        return;
+    settle(now);
+    VirtualTime const here = virtual_time_at(now);
+    BvtAccount& account = entity.account_;
+    if (pool_ == nullptr || entity.clock_ != pool_)
+        account.actual = here + account.lead;
+    bound_lead(entity, here);
+    if (Entity const* const displaced = choose(now).next; displaced != nullptr) {
+        // One that borrows must not push its creditors forward: what counts is where it has got to by E.
+        VirtualTime const time = effective(account_at(*displaced, now), displaced->parameters_);
+        VirtualTime const least = (after(here, time) > 0 ? time : here) - 2 * allowance_in(displaced->parameters_.weight);
+        if (after(least, account.actual) > 0)
+            account.actual = least;
+    }
+    if (queue_.empty() || after(virtual_time_, account.actual) > 0)
+        virtual_time_ = account.actual;
+    refresh_warp(account, entity.parameters_, now);
+    entity.state_ = Entity::State::runnable;
+    queue_.append(entity);
+    ++members_;
+    publish();
 }
 
 }  // namespace pvn::sched

@@ -13,13 +13,26 @@ namespace pvn::sched {
 // After Duda and Cheriton, "Borrowed-Virtual-Time (BVT) scheduling", SOSP 1999.  As there: the context-switch allowance C, the
 // charging unit (mcu), warp limit L and unwarp requirement U, and a start at max(A, scheduler virtual time) on waking.
 //
+// Several CPUs: virtual time is comparable among the queues of a pool, so an entity keeps its A when it moves, and each CPU takes
+// over (wish(), give(), receive()) what waits elsewhere with so little E that, waiting here, it would be switched to.  Shares
+// therefore follow the weights over the whole pool, as far as they can: one entity has never more than one CPU.  Queues still part
+// where moves cannot hold them together, and then the difference means nothing and must not be paid for later:
+//  - a queue falls behind because nobody who waits could be helped elsewhere (one entity with more weight than a CPU is worth, or
+//    all are pinned): settle() brings it forward, as a whole, to where the contended queues are;
+//  - a queue runs ahead because nobody contended with it: whoever arrives from one that is behind is brought forward to about two
+//    allowances before the one that it displaces, so it cannot make it wait for longer than that;
+//  - an entity comes from a queue that is ahead: its lead is cut to what it can have earned, two allowances and its warp.
+//
 // Invariants, between calls:
-//  - A of every runnable entity is at least the scheduler's virtual time, which never goes back;
-//  - real time is never lost or counted twice: A * weight + remainder + uncharged grows by exactly what account() was told;
+//  - A of every runnable entity is at least the queue's virtual time, which never goes back, except that receive() takes it back to
+//    where the newcomer is;
+//  - real time is never lost or counted twice: A * weight + remainder + uncharged grows by exactly what account() was told, apart
+//    from the corrections named above, on waking, and at a change of weight;
 //  - the running entity, if any, is runnable and in the list.
 // The list is not ordered: warp and limits change E with time.  A pick looks at each runnable entity of its CPU once or twice.
 class Bvt final : public Policy {
 public:
+    static constexpr Nanoseconds maximum_allowance = Nanoseconds{1} << 60;
     struct Configuration {
         Nanoseconds allowance = 5'000'000;       // C, real time: how far a running entity may pass the next
         Nanoseconds charging_unit = 100'000;     // mcu, real time; 0 counts as 1
@@ -28,15 +41,15 @@ public:
 
     constexpr Bvt() : Bvt{Configuration{}} {}
     explicit constexpr Bvt(Configuration const& configuration)
-        : allowance_{configuration.allowance},
+        : allowance_{configuration.allowance < maximum_allowance ? configuration.allowance : maximum_allowance},
           charging_unit_{configuration.charging_unit != 0 ? configuration.charging_unit : 1},
           virtual_time_{configuration.first_virtual_time}
     {
     }
 
     char const* name() const override { return "bvt"; }
-    // An entity starts at the scheduler's virtual time, plus what it was ahead of that of the queue it was removed from: to move it to
-    // another CPU is remove() there and add() here.
+    // An entity that comes from a queue of the same pool keeps its A; any other starts at the queue's virtual time, plus what it was
+    // ahead of that of the queue it was removed from.
     void add(Entity& entity, Nanoseconds now) override;
     void remove(Entity& entity, Nanoseconds now) override;
     void wake(Entity& entity, Nanoseconds now) override;
@@ -46,6 +59,10 @@ public:
     Decision pick_next(Nanoseconds now) override;
     bool must_switch(Nanoseconds now) const override;
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
+
+    Wish wish(Nanoseconds now) const override;
+    Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) override;
+    void receive(Entity& entity, Nanoseconds now) override;
 
     VirtualTime virtual_time() const { return virtual_time_; }  // least A of the runnable ones; the last such, if none is
 
@@ -67,6 +84,12 @@ private:
     Nanoseconds slice(Entity const& runner, VirtualTime rival) const;
     VirtualTime virtual_time_at(Nanoseconds now) const;
     void follow_virtual_time();
+    void publish() override;
+    void settle(Nanoseconds now);
+    void detach(Entity& entity, Nanoseconds now);
+    void bound_lead(Entity& entity, VirtualTime start) const;
+    VirtualTime allowance_in(std::uint32_t weight) const;
+    Nanoseconds look_again(Nanoseconds now) const;
 
     Nanoseconds allowance_;
     Nanoseconds charging_unit_;

@@ -6,6 +6,7 @@
 
 #include "lib/result.hpp"
 #include "paravane/hypercall.h"
+#include "sched/cpu_mask.hpp"
 
 namespace pvn::sched {
 
@@ -77,7 +78,8 @@ constexpr pvn_sched_parameters request_of(Parameters const& parameters)
 
 // The books of BVT on one entity.  Copied to ask "what if it had run until now".
 struct BvtAccount {
-    VirtualTime actual = 0;         // A; while in no queue: how far it is ahead of the scheduler's virtual time
+    VirtualTime actual = 0;         // A; comparable among the queues of one pool
+    VirtualTime lead = 0;           // while in no queue: by how much A was ahead of that queue's virtual time
     std::uint64_t remainder = 0;    // real ns charged but too few for one unit of virtual time: below the weight
     Nanoseconds uncharged = 0;      // real ns that do not yet fill a charging unit
     Nanoseconds warp_used = 0;      // real ns run warped since it may warp
@@ -86,6 +88,7 @@ struct BvtAccount {
 };
 
 class Entity;
+class Pool;
 
 // Doubly linked, intrusive, in order of insertion.
 class EntityList {
@@ -116,17 +119,22 @@ public:
     State state() const { return state_; }
     Parameters const& parameters() const { return parameters_; }
     BvtAccount const& account() const { return account_; }  // for tests and statistics
+    Affinity const& affinity() const { return affinity_; }
     Entity* next() const { return next_; }                  // in the list that it is in
 
 private:
     friend class EntityList;
+    friend class Policy;
     friend class Bvt;
     friend class RoundRobin;
+    friend class Null;
 
     Entity* next_ = nullptr;
     Entity* previous_ = nullptr;
     Parameters parameters_{};
+    Affinity affinity_{};
     BvtAccount account_{};
+    Pool const* clock_ = nullptr;  // the pool among whose queues A is comparable
     Nanoseconds yielded_until_ = 0;
     State state_ = State::detached;
     bool yielded_ = false;

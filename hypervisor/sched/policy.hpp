@@ -3,23 +3,46 @@
 #pragma once
 
 #include "sched/entity.hpp"
+#include "sched/pool.hpp"
 
 namespace pvn::sched {
 
 struct Decision {
     Entity* entity = nullptr;         // null: nothing to run
-    Nanoseconds until = no_deadline;  // ask again (account, then pick_next) no later than this
+    Nanoseconds until = no_deadline;  // ask again (account, then rebalance, then pick_next) no later than this
 
     friend constexpr bool operator==(Decision const&, Decision const&) = default;
 };
 
-// A run queue.  Not locked: the caller holds the run queue's lock of this CPU around every call.  `now` never goes back.
+// What a queue would take over from another one.
+struct Wish {
+    enum class Kind : std::uint8_t {
+        nothing,
+        anything,  // whatever waits: this CPU is idle
+        earlier,   // one whose effective virtual time is `time` or earlier
+        longer,    // one of a queue with at least `runnable` entities
+    };
+    Kind kind = Kind::nothing;
+    VirtualTime time = 0;
+    std::uint32_t runnable = 0;
+};
+
+// Whether an entity may leave its CPU now; the dispatcher says no while its registers are live there.
+using MayMove = bool (*)(Entity const&);
+constexpr bool always_may_move(Entity const&) { return true; }
+
+// A run queue.  Not locked: the caller holds the run queue's lock of this CPU around every call.  `now` never goes back, and is
+// the same clock on every CPU (give or take the microsecond that two CPUs' clocks may differ by).
 // The dispatcher calls account() for the running entity before every other call that concerns it (pick_next, block,
 // yield, remove, set_parameters), with the time since the last account() or since the pick_next() that chose it.
-// After wake() and set_parameters() it asks pick_next() again even where must_switch() says no: the running one then
-// goes on, but its deadline may have become sooner.
-// A call that makes no sense for the entity's state (wake a runnable one, block a blocked one, anything but add() on a
-// detached one) does nothing.
+// After wake(), receive() and set_parameters() it asks pick_next() again even where must_switch() says no: the running one
+// then goes on, but its deadline may have become sooner.
+// A call that makes no sense for the entity's state (wake a runnable one, block a blocked one, anything but add() or receive()
+// on a detached one) does nothing.
+//
+// Several CPUs: each queue joins a pool.  It then shows the others a summary (pool.hpp), and work moves between queues, always with
+// one queue locked at a time: give() under the source's lock, receive() under the destination's.  In between, the entity is
+// detached and belongs to whoever holds the pointer.  balance.hpp says when and where.
 class Policy {
 public:
     virtual char const* name() const = 0;
@@ -38,12 +61,51 @@ public:
     // Errors: not_found (detached), invalid (out of range); then nothing has changed.
     virtual Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) = 0;
 
+    // Work that moves.
+    virtual Wish wish(Nanoseconds now) const = 0;  // what this queue would take, were there only pick_next() to come
+    // The best of those who wait, may run on `to` and leave here, and fit the wish: runnable -> detached.  Null: none.
+    virtual Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) = 0;
+    virtual void receive(Entity& entity, Nanoseconds now) = 0;  // detached -> runnable; it keeps the place that its waiting earned
+
+    // Affects where it may be moved and woken.  Moving it away from a CPU it may no longer run on is the dispatcher's business.
+    void set_affinity(Entity& entity, Affinity const& affinity)
+    {
+        entity.affinity_ = affinity;
+        publish();
+    }
+
+    // At boot, or when a CPU changes its pool; the queue is empty of members.  Without a pool a queue stands alone.
+    void join(Pool& pool, Cpu cpu)
+    {
+        pool_ = &pool;
+        cpu_ = cpu;
+        pool.insert(cpu);
+        publish();
+    }
+    void leave()
+    {
+        if (pool_ != nullptr)
+            pool_->erase(cpu_);
+        pool_ = nullptr;
+    }
+    Pool* pool() const { return pool_; }
+    Cpu cpu() const { return cpu_; }
+
     Policy(Policy const&) = delete;
     Policy& operator=(Policy const&) = delete;
 
 protected:
     constexpr Policy() = default;
     ~Policy() = default;  // not virtual: never deleted through the seam
+
+    // Shows the queue as it now is.
+    virtual void publish() = 0;
+    // Where else than here the entity may run.
+    CpuMask elsewhere(Entity const& entity) const { return entity.affinity_.hard & pool_->cpus().without(cpu_); }
+
+    Pool* pool_ = nullptr;
+    Cpu cpu_ = 0;
+    std::uint32_t members_ = 0;
 };
 
 }  // namespace pvn::sched

@@ -5,14 +5,21 @@ namespace pvn::sched {
 
 void RoundRobin::add(Entity& entity, Nanoseconds)
 {
-    if (entity.state_ == Entity::State::detached)
-        entity.state_ = Entity::State::blocked;
+    if (entity.state_ != Entity::State::detached)
+        return;
+    entity.state_ = Entity::State::blocked;
+    ++members_;
+    publish();
 }
 
 void RoundRobin::remove(Entity& entity, Nanoseconds now)
 {
+    if (entity.state_ == Entity::State::detached)
+        return;
     block(entity, now);
     entity.state_ = Entity::State::detached;
+    --members_;
+    publish();
 }
 
 void RoundRobin::wake(Entity& entity, Nanoseconds)
@@ -21,6 +28,7 @@ void RoundRobin::wake(Entity& entity, Nanoseconds)
         return;
     entity.state_ = Entity::State::runnable;
     queue_.append(entity);
+    publish();
 }
 
 void RoundRobin::block(Entity& entity, Nanoseconds)
@@ -33,6 +41,7 @@ void RoundRobin::block(Entity& entity, Nanoseconds)
         queue_.remove(entity);
     entity.yielded_ = false;
     entity.state_ = Entity::State::blocked;
+    publish();
 }
 
 void RoundRobin::yield(Entity& entity, Nanoseconds)
@@ -59,13 +68,15 @@ Decision RoundRobin::pick_next(Nanoseconds now)
             queue_.append(*running_);
         running_ = &next;
         slice_start_ = now;
+        publish();
     }
     if (running_ == nullptr)
         return {};
     running_->yielded_ = false;
     if (queue_.empty()) {
         slice_start_ = now;  // nobody waited: whoever comes next waits for one slice at most
-        return {running_, no_deadline};
+        bool const alone = pool_ == nullptr || pool_->cpus().without(cpu_).empty();
+        return {running_, alone ? no_deadline : saturating_add(now, saturating_multiply(slice_, 4))};
     }
     return {running_, saturating_add(now, slice_ - (now - slice_start_))};
 }
@@ -76,7 +87,74 @@ Result<void> RoundRobin::set_parameters(Entity& entity, Parameters const& parame
         return Fail{Error::not_found};
     PVN_CHECK(check(parameters));
     entity.parameters_ = parameters;
+    publish();
     return {};
+}
+
+// --- Several CPUs: only the lengths of the queues count ---
+
+void RoundRobin::publish()
+{
+    if (pool_ == nullptr)
+        return;
+    QueueSummary::Reading shown{.members = members_};
+    if (running_ != nullptr) {
+        shown.runnable = 1;
+        shown.weight = running_->parameters_.weight;
+    }
+    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+        ++shown.runnable;
+        shown.weight += entity->parameters_.weight;
+        CpuMask const cpus = elsewhere(*entity);
+        if (cpus.empty())
+            continue;
+        ++shown.waiting;
+        shown.waiting_cpus = shown.waiting_cpus | cpus;
+    }
+    pool_->queue(cpu_).write(shown);
+}
+
+// A queue takes from one that is longer by two; for equal shares where the numbers do not come out even, whoever has waited
+// longest would have to go round all CPUs, and this policy is to stay plain.
+Wish RoundRobin::wish(Nanoseconds) const
+{
+    std::uint32_t runnable = running_ != nullptr ? 1 : 0;
+    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next())
+        ++runnable;
+    if (runnable == 0)
+        return {.kind = Wish::Kind::anything};
+    return {.kind = Wish::Kind::longer, .runnable = runnable + 2};
+}
+
+Entity* RoundRobin::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds)
+{
+    if (wish.kind == Wish::Kind::nothing || pool_ == nullptr)
+        return nullptr;
+    std::uint32_t runnable = running_ != nullptr ? 1 : 0;
+    Entity* best = nullptr;
+    bool best_is_liked = false;
+    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+        ++runnable;
+        bool const liked = entity->affinity_.soft.has(to);
+        if (!elsewhere(*entity).has(to) || !may_move(*entity) || (best != nullptr && (best_is_liked || !liked)))
+            continue;
+        best = entity;
+        best_is_liked = liked;
+    }
+    if (best == nullptr || (wish.kind == Wish::Kind::longer && (runnable < wish.runnable || !best_is_liked)))
+        return nullptr;
+    queue_.remove(*best);
+    best->yielded_ = false;
+    best->state_ = Entity::State::detached;
+    --members_;
+    publish();
+    return best;
+}
+
+void RoundRobin::receive(Entity& entity, Nanoseconds now)
+{
+    add(entity, now);
+    wake(entity, now);
 }
 
 }  // namespace pvn::sched

@@ -22,8 +22,13 @@ public:
     Decision pick_next(Nanoseconds now) override;
     bool must_switch(Nanoseconds now) const override;
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
+    Wish wish(Nanoseconds now) const override;
+    Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) override;
+    void receive(Entity& entity, Nanoseconds now) override;
 
 private:
+    void publish() override;
+
     Nanoseconds slice_;
     EntityList queue_{};           // runnable, next one first; the running one is not in it
     Entity* running_ = nullptr;
