@@ -43,14 +43,17 @@ public:
         Nanoseconds ran(Nanoseconds now) const { return ran_before + (running ? now - runs_since : 0); }
     };
 
+    explicit Machine(Nanoseconds start = 0) : now_{start} {}
     // One policy per CPU.
-    Machine(std::vector<Policy*> const& policies, Nanoseconds start = 0) : now_{start}
+    Machine(std::vector<Policy*> const& policies, Nanoseconds start) : Machine{start}
     {
         for (auto* const policy : policies) {
             policy->join(pool_, static_cast<Cpu>(cpus_.size()));
-            cpus_.push_back({.policy = policy});
+            append(*policy);
         }
     }
+    // The next CPU, under a policy that has joined the pool.
+    void append(Policy& policy) { cpus_.push_back({.policy = &policy}); }
 
     Task& add(Parameters const& parameters, Plan plan = [](Nanoseconds) { return Step{}; }, Affinity const& affinity = {}, Nanoseconds starts = 0)
     {

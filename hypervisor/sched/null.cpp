@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+#include "sched/null.hpp"
+
+namespace pvn::sched {
+
+void Null::add(Entity& entity, Nanoseconds)
+{
+    if (entity.state_ != Entity::State::detached)
+        return;
+    entity.state_ = Entity::State::blocked;
+    ++members_;
+    if (owner_ == nullptr)
+        owner_ = &entity;
+    publish();
+}
+
+void Null::remove(Entity& entity, Nanoseconds now)
+{
+    if (entity.state_ == Entity::State::detached)
+        return;
+    block(entity, now);
+    entity.state_ = Entity::State::detached;
+    --members_;
+    if (&entity == owner_) {
+        owner_ = waiting_.first();
+        if (owner_ != nullptr)
+            waiting_.remove(*owner_);
+    }
+    publish();
+}
+
+void Null::wake(Entity& entity, Nanoseconds)
+{
+    if (entity.state_ != Entity::State::blocked)
+        return;
+    entity.state_ = Entity::State::runnable;
+    if (owner_ == nullptr)
+        owner_ = &entity;
+    if (&entity != owner_)
+        waiting_.append(entity);
+    publish();
+}
+
+void Null::block(Entity& entity, Nanoseconds)
+{
+    if (entity.state_ != Entity::State::runnable)
+        return;
+    if (&entity == owner_)
+        running_ = false;
+    else
+        waiting_.remove(entity);
+    entity.state_ = Entity::State::blocked;
+    publish();
+}
+
+bool Null::must_switch(Nanoseconds) const
+{
+    return !running_ && owner_ != nullptr && owner_->state_ == Entity::State::runnable;
+}
+
+Decision Null::pick_next(Nanoseconds now)
+{
+    running_ = running_ || must_switch(now);
+    return running_ ? Decision{owner_, no_deadline} : Decision{};
+}
+
+Result<void> Null::set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds)
+{
+    if (entity.state_ == Entity::State::detached)
+        return Fail{Error::not_found};
+    PVN_CHECK(check(parameters));
+    entity.parameters_ = parameters;
+    return {};
+}
+
+// --- Several CPUs: an owned CPU counts as busy ---
+
+void Null::publish()
+{
+    if (pool_ == nullptr)
+        return;
+    QueueSummary::Reading shown{.members = members_, .runnable = owner_ != nullptr ? 1U : 0U};
+    for (Entity const* entity = waiting_.first(); entity != nullptr; entity = entity->next()) {
+        ++shown.runnable;
+        CpuMask const cpus = elsewhere(*entity);
+        if (cpus.empty())
+            continue;
+        ++shown.waiting;
+        shown.waiting_cpus = shown.waiting_cpus | cpus;
+    }
+    pool_->queue(cpu_).write(shown);
+}
+
+Wish Null::wish(Nanoseconds) const
+{
+    return {.kind = owner_ == nullptr ? Wish::Kind::anything : Wish::Kind::nothing};
+}
+
+Entity* Null::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds)
+{
+    if (wish.kind != Wish::Kind::anything || pool_ == nullptr)
+        return nullptr;
+    for (Entity* entity = waiting_.first(); entity != nullptr; entity = entity->next()) {
+        if (!elsewhere(*entity).has(to) || !may_move(*entity))
+            continue;
+        waiting_.remove(*entity);
+        entity->state_ = Entity::State::detached;
+        --members_;
+        publish();
+        return entity;
+    }
+    return nullptr;
+}
+
+void Null::receive(Entity& entity, Nanoseconds now)
+{
+    add(entity, now);
+    wake(entity, now);
+}
+
+}  // namespace pvn::sched
