@@ -216,6 +216,8 @@ void build_domains()
     interrupts::initialise();
     clock::initialise();
     secondary_cpus::start(static_cast<std::uint32_t>(boot::size_option(machine.boot.text(), "maxcpus", cpu_limit)));
+    schedule::initialise(boot::option(machine.boot.text(), "sched"));
+    secondary_cpus::release();
     build_domains();
     log("{} of {} MiB free; scheduler {}", machine.allocator.lock()->free_count() / 256, machine.ram_frames / 256, schedule::policy_name());
     for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))

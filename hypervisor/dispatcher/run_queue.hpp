@@ -8,13 +8,13 @@
 #include "arch/x86/per_cpu.hpp"
 #include "domain/vcpu.hpp"
 #include "lib/lock.hpp"
-#include "sched/bvt.hpp"
+#include "sched/policy_slot.hpp"
 
 namespace pvn::schedule {
 
 struct RunQueue {
     SpinLock lock{Rank::run_queue};
-    sched::Bvt policy PVN_GUARDED_BY(lock){};
+    sched::PolicySlot policy PVN_GUARDED_BY(lock){};
     Vcpu* first PVN_GUARDED_BY(lock) = nullptr;               // all whose home it is, by home_next
     Vcpu* running PVN_GUARDED_BY(lock) = nullptr;             // null: idle.  Active too, or about to be
     std::uint64_t slice_end PVN_GUARDED_BY(lock) = 0;         // system time at which it may have to give way; 0: idle

@@ -6,10 +6,12 @@
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/slot_addresses.hpp"
+#include "console/log.hpp"
 #include "dispatcher/notify.hpp"
 #include "dispatcher/run_queue.hpp"
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
+#include "sched/balance.hpp"
 #include "time/clock.hpp"
 
 namespace pvn::schedule {
@@ -17,7 +19,11 @@ namespace {
 
 constexpr std::uint64_t never = ~std::uint64_t{0};
 
+constinit sched::Board board{};
+constinit sched::Pool pool{board};  // all CPUs that run vCPUs
+
 Vcpu& vcpu_of(sched::Entity& entity) { return reinterpret_cast<Vcpu&>(entity); }
+Vcpu const& vcpu_of(sched::Entity const& entity) { return reinterpret_cast<Vcpu const&>(entity); }
 static_assert(offsetof(Vcpu, entity) == 0);
 
 // The running entity's time up to now is charged before the policy is asked anything.
@@ -26,7 +32,7 @@ std::uint64_t charge(RunQueue& queue) PVN_REQUIRES(queue.lock)
     auto const now = clock::now();
     if (queue.running != nullptr && now > queue.accounted_until) {
         auto const ran = now - queue.accounted_until;
-        queue.policy.account(queue.running->entity, ran);
+        queue.policy->account(queue.running->entity, ran);
         queue.running->cpu_time += ran;
     }
     queue.accounted_until = std::max(now, queue.accounted_until);
@@ -57,10 +63,10 @@ void update(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
     if (wanted == queued(vcpu)) return;
     auto const now = charge(queue);
     if (wanted) {
-        queue.policy.wake(vcpu.entity, now);
+        queue.policy->wake(vcpu.entity, now);
         enter_state(vcpu, PVN_RUNSTATE_RUNNABLE, now);
     } else {
-        queue.policy.block(vcpu.entity, now);
+        queue.policy->block(vcpu.entity, now);
         enter_state(vcpu, vcpu.state == VcpuState::offline ? PVN_RUNSTATE_OFFLINE : PVN_RUNSTATE_BLOCKED, now);
         if (queue.running == &vcpu)
             queue.running = nullptr;
@@ -79,45 +85,40 @@ void update(Vcpu& vcpu)
 }
 
 // --- Homes -----------------------------------------------------------------------------------------------------------
+// A vCPU moves in two steps, with one queue locked at a time: it leaves the old one, and belongs to the new one from then on; then it
+// arrives there.  In between its entity is detached, and whoever changes the vCPU's state meanwhile only changes that.
 
-void enter_home(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+void link(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
     vcpu.home_next = queue.first;
     queue.first = &vcpu;
-    queue.policy.add(vcpu.entity, charge(queue));
 }
 
-void leave_home(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+void unlink(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
     auto** link = &queue.first;
     while (*link != &vcpu) link = &(*link)->home_next;
     *link = vcpu.home_next;
-    queue.policy.remove(vcpu.entity, charge(queue));
 }
 
-// The second half of a move: it has left its old home and belongs to the new one already.  Whoever moved it on meanwhile finishes.
+void leave_home(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+{
+    unlink(queue, vcpu);
+    queue.policy->remove(vcpu.entity, charge(queue));
+}
+
+// Whoever moved it on meanwhile finishes.
 void arrive(Vcpu& vcpu, std::uint32_t cpu)
 {
     auto& queue = queues[cpu];
     Guard const guard{queue.lock};
     if (vcpu.home.load() != cpu || vcpu.entity.state() != sched::Entity::State::detached) return;
-    enter_home(queue, vcpu);
+    link(queue, vcpu);
+    queue.policy->add(vcpu.entity, charge(queue));
     update(queue, vcpu);
 }
 
-bool idle(std::uint32_t cpu) { return all_cpus[cpu]->online && all_cpus[cpu]->idle; }
-
-// A vCPU wakes: on its own CPU if that is free, else on one that is, so that it finds its cache warm or at least no queue.
-std::uint32_t place(Vcpu const& vcpu)
-{
-    auto const home = vcpu.home.load();
-    if (idle(home) || vcpu.active != no_cpu) return home;
-    for (std::uint32_t step = 1; step < cpu_count; ++step)
-        if (auto const cpu = (home + step) % cpu_count; idle(cpu)) return cpu;
-    return home;
-}
-
-// Makes a vCPU that is not running runnable.
+// Makes a vCPU that is not running runnable, on the CPU where it can run soonest.
 void make_runnable(Vcpu& vcpu, VcpuState from)
 {
     auto target = no_cpu;
@@ -129,33 +130,42 @@ void make_runnable(Vcpu& vcpu, VcpuState from)
         vcpu.poll_count = 0;
         vcpu.poll_deadline = 0;
         vcpu.state = VcpuState::runnable;
-        target = place(vcpu);
-        if (target == vcpu.home || vcpu.entity.state() == sched::Entity::State::detached || vcpu.active != no_cpu) return update(queue, vcpu);
+        if (vcpu.entity.state() == sched::Entity::State::detached) return;
+        target = vcpu.active == no_cpu ? sched::balance::place(pool, vcpu.entity, vcpu.home) : vcpu.home.load();
+        if (target == vcpu.home) return update(queue, vcpu);
         leave_home(queue, vcpu);
         vcpu.home = target;
     }
     arrive(vcpu, target);
 }
 
-// This CPU has nothing to do: one that waits elsewhere comes here.
-bool pull()
+// Takes work over from another CPU, if the policy thinks that this one should have it.
+void take_over()
 {
     auto const self = this_cpu().id;
-    for (std::uint32_t step = 1; step < cpu_count; ++step) {
-        auto& queue = queues[(self + step) % cpu_count];
-        Vcpu* found = nullptr;
-        {
-            Guard const guard{queue.lock};
-            for (auto* vcpu = queue.first; vcpu != nullptr && found == nullptr; vcpu = vcpu->home_next)
-                if (queued(*vcpu) && vcpu != queue.running && vcpu->active == no_cpu) found = vcpu;
-            if (found == nullptr) continue;
-            leave_home(queue, *found);
-            found->home = self;
-        }
-        arrive(*found, self);
-        return true;
+    auto& own = queues[self];
+    std::optional<sched::balance::Source> source;
+    {
+        Guard const guard{own.lock};
+        source = sched::balance::wanted(*own.policy, charge(own));
     }
-    return false;
+    if (!source) return;
+    sched::Entity* entity = nullptr;
+    {
+        auto& queue = queues[source->cpu];
+        Guard const guard{queue.lock};
+        auto const may_move = [](sched::Entity const& e) { return vcpu_of(e).active == no_cpu; };
+        entity = queue.policy->give(self, source->wish, may_move, charge(queue));
+        if (entity == nullptr) return;
+        auto& vcpu = vcpu_of(*entity);
+        unlink(queue, vcpu);
+        vcpu.home = self;
+    }
+    auto& vcpu = vcpu_of(*entity);
+    Guard const guard{own.lock};
+    link(own, vcpu);
+    own.policy->receive(*entity, charge(own));
+    update(own, vcpu);  // it may have been paused meanwhile
 }
 
 // --- Timers ----------------------------------------------------------------------------------------------------------
@@ -229,21 +239,27 @@ void take_up(Vcpu& vcpu)
 
 }  // namespace
 
+void initialise(std::string_view policy)
+{
+    auto const kind = sched::policy_kind(policy);
+    if (!kind && !policy.empty()) log("there is no scheduling policy {}", policy);
+    for (std::uint32_t cpu = 0; cpu < cpu_count; ++cpu) {
+        Guard const guard{queues[cpu].lock};
+        queues[cpu].policy.start(kind.value_or(sched::policy_names[0].kind), {}, pool, cpu);
+    }
+}
+
 char const* policy_name()
 {
     Guard const guard{queues[0].lock};
-    return queues[0].policy.name();
+    return queues[0].policy->name();
 }
 
 void add(Vcpu& vcpu)
 {
-    // Spread: whoever is made next begins elsewhere.
-    static constinit std::atomic<std::uint32_t> next{0};
-    auto const cpu = next++ % cpu_count;
+    auto const cpu = sched::balance::choose_home(pool, vcpu.entity.affinity());
     vcpu.home = cpu;
-    auto& queue = queues[cpu];
-    Guard const guard{queue.lock};
-    enter_home(queue, vcpu);
+    arrive(vcpu, cpu);
 }
 
 Result<void> start(Vcpu& vcpu)
@@ -323,7 +339,7 @@ void yield(Vcpu& vcpu)
     LockedHome const home{vcpu};
     auto& queue = *home;
     queue.lock.assert_held();
-    queue.policy.yield(vcpu.entity, charge(queue));
+    queue.policy->yield(vcpu.entity, charge(queue));
     this_cpu().reschedule = true;
 }
 
@@ -348,7 +364,7 @@ Result<void> set_parameters(Vcpu& vcpu, pvn_sched_parameters const& request)
     LockedHome const home{vcpu};
     auto& queue = *home;
     queue.lock.assert_held();
-    PVN_CHECK(queue.policy.set_parameters(vcpu.entity, parameters, charge(queue)));
+    PVN_CHECK(queue.policy->set_parameters(vcpu.entity, parameters, charge(queue)));
     kick(*all_cpus[vcpu.home]);
     return {};
 }
@@ -412,10 +428,11 @@ void choose()
     auto& queue = queues[self.id];
     while (self.reschedule.exchange(false)) {
         Vcpu* next = nullptr;
+        take_over();
         {
             Guard const guard{queue.lock};
             auto const now = charge(queue);
-            auto const decision = queue.policy.pick_next(now);
+            auto const decision = queue.policy->pick_next(now);
             next = decision.entity != nullptr ? &vcpu_of(*decision.entity) : nullptr;
             if (queue.running != next) {
                 if (queue.running != nullptr) enter_state(*queue.running, PVN_RUNSTATE_RUNNABLE, now);
@@ -427,13 +444,14 @@ void choose()
         }
         auto* const current = self.current.load();
         if (current != nullptr && current != next && current->active == self.id) put_away(*current);
+        if (auto const helper = sched::balance::helper(pool, self.id)) kick(*all_cpus[*helper]);
         if (next != nullptr) {
             if (current != next || next->active != self.id) take_up(*next);
             continue;
         }
         // Idle: interrupts are let in only here.
         self.idle = true;
-        if (!self.reschedule && !pull()) cpu::halt_with_interrupts();
+        if (!self.reschedule) cpu::halt_with_interrupts();
         self.idle = false;
         self.guest_exits = self.guest_exits + 1;  // it holds nothing that it found before
         self.reschedule = true;
@@ -444,7 +462,6 @@ void run()
 {
     auto& self = this_cpu();
     self.reschedule = true;
-    self.online = true;
     choose();
     self.in_guest = true;
     reinterpret_cast<void (*)()>(slot_addresses.leave_to_guest)();

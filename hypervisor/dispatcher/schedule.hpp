@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "domain/vcpu.hpp"
 #include "lib/result.hpp"
@@ -14,6 +15,8 @@ struct PerCpu;
 
 namespace pvn::schedule {
 
+// At boot, before any vCPU is made: the policy of that name, or the first one.
+void initialise(std::string_view policy);
 char const* policy_name();
 void add(Vcpu&);                 // known to the policy; offline
 Result<void> start(Vcpu&);       // offline -> runnable.  busy: it is not offline; invalid: it has no context yet

@@ -164,8 +164,8 @@ Outcome domain_set_sched(Vcpu& vcpu, Arguments const& a)
 
 Outcome domain_get_sched(Vcpu& vcpu, Arguments const& a)
 {
-    auto const* const domain = PVN_TRY(find(a[0]));
-    PVN_CHECK((GuestOut<pvn_sched_parameters>{vcpu, a[1]}.write(sched::request_of(domain->vcpu.entity.parameters()))));
+    auto* const domain = PVN_TRY(find(a[0]));
+    PVN_CHECK((GuestOut<pvn_sched_parameters>{vcpu, a[1]}.write(sched::request_of(schedule::parameters(*domain->vcpus[0])))));
     return 0;
 }
 
@@ -175,8 +175,8 @@ Outcome domain_request_power(Vcpu& vcpu, Arguments const& a)
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     if (a[1] != PVN_SHUTDOWN_POWER_OFF && a[1] != PVN_SHUTDOWN_REBOOT) return Fail{Error::invalid};
     if (domain->shut_down) return Fail{Error::shut_down};
-    auto& listener = domain->vcpu;
-    if (!domain->ports.listens(PVN_VIRQ_POWER, listener.id)) return Fail{Error::not_listening};
+    auto& listener = *domain->vcpus[0];
+    if (!event::LockedPorts{*domain}.of(*domain).listens(PVN_VIRQ_POWER, listener.id)) return Fail{Error::not_listening};
     __atomic_store_n(&domain->page->power_request, static_cast<std::uint32_t>(a[1]), __ATOMIC_RELEASE);
     event::raise_vcpu_virq(listener, PVN_VIRQ_POWER);
     return 0;

@@ -25,7 +25,16 @@ namespace {
 // The one that is being started; they share the trampoline's stack.
 constinit std::atomic<PerCpu*> starting{nullptr};
 
-[[noreturn]] void continue_on_cpu_stack() { schedule::run(); }
+// Run queues are made when all CPUs are known.
+constinit std::atomic<bool> released{false};
+
+[[noreturn]] void continue_on_cpu_stack()
+{
+    this_cpu().online = true;
+    while (!released) cpu::pause();
+    if (this_cpu().id >= cpu_count) cpu::stop();  // given up
+    schedule::run();
+}
 
 std::span<std::byte const> read_physical(std::uint64_t address, std::uint64_t size)
 {
@@ -76,12 +85,16 @@ void secondary_cpus::start(std::uint32_t limit)
         if (id == self) continue;
         if (cpu_count == std::min(limit, cpu_limit)) break;
         if (!start_one(id)) {
-            // It may wake up late and use what was made for it, so that stays; but nobody counts on it.
-            log("cpu {} (local APIC {}) does not start", cpu_count - 1, id);
+            // It may wake up late and use what was made for it, so that stays; but it is not one of us any more.
+            all_cpus[--cpu_count] = nullptr;
+            log("cpu {} (local APIC {}) does not start", cpu_count, id);
             break;
         }
     }
+    this_cpu().online = true;
     log("{} of {} CPUs", cpu_count, std::max(processors.count, 1u));
 }
+
+void secondary_cpus::release() { released = true; }
 
 }  // namespace pvn

@@ -30,6 +30,10 @@ bool take(std::uint32_t port)
 
 void listener()
 {
+    // Not before dom0 has seen that it is not listened to.
+    auto const begin = static_cast<std::uint32_t>(hypercall(PVN_EVENT_ALLOC, 0));
+    CHECK_EQUAL(begin, 1u);
+    wait_for(begin);
     CHECK_EQUAL(guest::domain().power_request, 0u);
     CHECK_EQUAL(request(1, PVN_SHUTDOWN_POWER_OFF), -PVN_E_DENIED);
     guest::domain().power_request = 77;  // is ours to write, and means nothing
@@ -58,7 +62,7 @@ void guest_main()
     for (auto const what : {std::uint64_t{PVN_SHUTDOWN_SUSPEND}, std::uint64_t{PVN_SHUTDOWN_CRASH}, 4ul, 1ul << 32, ~0ul})
         CHECK_EQUAL(request(1, what), -PVN_E_INVALID);
 
-    // It has not run yet, so it does not listen.  Paused, it never will.
+    // It has not been told to begin, so it does not listen.  Paused, it never will.
     CHECK_EQUAL(hypercall(PVN_DOMAIN_PAUSE, 1), 0);
     CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_NOT_LISTENING);
 
@@ -79,6 +83,9 @@ void guest_main()
 
     // Asked until it listens: it begins to when it likes.
     CHECK_EQUAL(hypercall(PVN_DOMAIN_UNPAUSE, 1), 0);
+    long begin = 0;
+    while ((begin = hypercall(PVN_EVENT_BIND_DOMAIN, 1, 1)) == -PVN_E_NOT_FOUND) (void)hypercall(PVN_SCHED_YIELD);
+    CHECK_EQUAL(hypercall(PVN_EVENT_SEND, static_cast<std::uint64_t>(begin)), 0);
     long answer = 0;
     while ((answer = request(1, PVN_SHUTDOWN_REBOOT)) == -PVN_E_NOT_LISTENING) {
         (void)take(timer);
