@@ -20,13 +20,13 @@ class Failure(Exception):
 class Machine:
     """QEMU with Paravane; what its serial port says is in `text`."""
 
-    def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None):
+    def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None, cpu='max', devices=(), may_reboot=False):
         self.text = ''
         self.seen = 0
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log = open(LOGS / f'{name}.log', 'w', buffering=1)
-        command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', str(memory), '-display', 'none', '-serial', 'stdio', '-no-reboot',
-                   '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
+        command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', cpu, '-m', str(memory), '-display', 'none', '-serial', 'stdio',
+                   '-device', 'isa-debug-exit,iobase=0xf4,iosize=4', *devices, *([] if may_reboot else ['-no-reboot'])]
         command += boot or ['-kernel', 'build/paravane', '-append', paravane, '-initrd', f'build/vmlinux {cmdline},build/initramfs.cpio.gz']
         self.log.write(shlex.join(command) + '\n')
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -50,18 +50,27 @@ class Machine:
                 return match
             if re.search(r'\bpanic:', self.text):
                 raise Failure('the hypervisor panicked')
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Failure(f'no {pattern!r} within {timeout} s; the last lines were:\n' + self.text[-1500:])
-            ready, _, _ = select.select([self.process.stdout], [], [], left)
-            if ready:
-                piece = self.process.stdout.read(65536)
-                if piece == b'':
-                    raise Failure(f'the machine ended while waiting for {pattern!r}:\n' + self.text[-1500:])
-                if piece:
-                    decoded = piece.decode('utf-8', 'replace').replace('\r', '')
-                    self.text += decoded
-                    self.log.write(decoded)
+            if not self.read(deadline, f'{pattern!r} within {timeout} s'):
+                raise Failure(f'the machine ended while waiting for {pattern!r}:\n' + self.text[-1500:])
+
+    def expect_end(self, timeout=60):
+        """Waits until QEMU ends; returns its exit code."""
+        deadline = time.monotonic() + timeout
+        while self.read(deadline, f'end within {timeout} s'):
+            pass
+        return self.process.wait()
+
+    def read(self, deadline, what):
+        """Waits for more text.  False when QEMU has ended."""
+        ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            raise Failure(f'no {what}; the last lines were:\n' + self.text[-1500:])
+        piece = self.process.stdout.read(65536)
+        if piece:
+            decoded = piece.decode('utf-8', 'replace').replace('\r', '')
+            self.text += decoded
+            self.log.write(decoded)
+        return piece != b''
 
     def send(self, text):
         self.process.stdin.write(text.encode())

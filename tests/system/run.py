@@ -9,10 +9,11 @@ import sys
 import time
 
 import boot_tests
+import devices_tests
 import lifecycle_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + lifecycle_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS
 
 
 def main():
