@@ -3,7 +3,8 @@
 # Builds the patched Linux kernel: build/vmlinux (stripped) and build/bzImage (the same kernel, for a native boot).
 #
 # The result is kept outside the tree under a key made of everything that decides it, so a second clone, or a branch
-# that one returns to, does not build it again.  `PARAVANE_CACHE` names another place for it.
+# that one returns to, does not build it again.  `PARAVANE_CACHE` names another place for it.  What a new key has in
+# common with an older one comes out of ccache, where that is installed.
 #
 # usage: build.sh [OUTPUT_FOLDER]        (default: build)
 set -euo pipefail
@@ -11,7 +12,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 out=${1:-$top/build}
-cache=${PARAVANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/paravane}/linux
+root=${PARAVANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/paravane}
+cache=$root/linux
 tarball=${LINUX_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
 fragment=$here/paravane.config
 abi=$top/hypercall-abi/include/paravane
@@ -97,7 +99,10 @@ log=$out/linux.log
 : >"$log"
 
 say "unpacking $(basename "$tarball")"
-mkdir "$work/source" "$work/object" "$work/result"
+# With the objects inside the sources every path that the compiler sees is relative: no trace of the temporary folder
+# gets into the image, nor into what ccache compares.
+object=$work/source/object
+mkdir -p "$object" "$work/result"
 tar -C "$work/source" --strip-components=1 -xf "$tarball"
 
 say "applying ${#patches[@]} patches"
@@ -118,7 +123,14 @@ done
 
 # Nothing of the machine or the hour goes into the image.
 export KBUILD_BUILD_USER=paravane KBUILD_BUILD_HOST=paravane KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026' KBUILD_BUILD_VERSION=1
-make_linux() { make -C "$work/source" O="$work/object" ARCH=x86_64 "$@" 9>&-; }
+compilers=()
+if command -v ccache >/dev/null; then
+    export CCACHE_DIR=$root/ccache CCACHE_MAXSIZE=2G
+    # Every header has just been unpacked or made: its time says nothing, its content is hashed all the same.
+    export CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
+    compilers=(CC='ccache gcc' HOSTCC='ccache gcc')
+fi
+make_linux() { make -C "$work/source" O="$object" ARCH=x86_64 "${compilers[@]}" "$@" 9>&-; }
 failed() { tail -n 40 "$log" >&2; die "$1; the whole log is $log"; }
 
 say "configuring"
@@ -126,8 +138,8 @@ make_linux KCONFIG_ALLCONFIG="$fragment" allnoconfig >>"$log" 2>&1 || failed "al
 # Kconfig drops silently what lacks a dependency.
 while read -r want; do
     case $want in
-    CONFIG_*=n) option=${want%%=*}; ! grep -q "^$option=" "$work/object/.config" || say "note: the configuration has $option, not wanted" ;;
-    CONFIG_*) grep -qxF -- "$want" "$work/object/.config" || say "note: the configuration lacks $want" ;;
+    CONFIG_*=n) option=${want%%=*}; ! grep -q "^$option=" "$object/.config" || say "note: the configuration has $option, not wanted" ;;
+    CONFIG_*) grep -qxF -- "$want" "$object/.config" || say "note: the configuration lacks $want" ;;
     esac
 done < <(sed 's/[[:space:]]*$//' "$fragment")
 
@@ -149,10 +161,10 @@ if ! make_linux -j"$jobs" vmlinux bzImage 2>&1 | tee -a "$log" | awk -v of="$bef
 fi
 cp "$work/count" "$cache/last-count"
 
-strip --strip-debug -o "$work/result/vmlinux" "$work/object/vmlinux"
-cp "$work/object/arch/x86/boot/bzImage" "$work/object/System.map" "$work/result/"
-cp "$work/object/.config" "$work/result/config"
-cp "$work/object/include/config/kernel.release" "$work/result/release"
+strip --strip-debug -o "$work/result/vmlinux" "$object/vmlinux"
+cp "$object/arch/x86/boot/bzImage" "$object/System.map" "$work/result/"
+cp "$object/.config" "$work/result/config"
+cp "$object/include/config/kernel.release" "$work/result/release"
 rm -rf "$store"
 mv "$work/result" "$store"
 say "built in $((SECONDS - started)) s"
