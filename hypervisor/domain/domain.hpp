@@ -50,7 +50,7 @@ struct Domain {
     std::span<std::uint64_t> p2m PVN_GUARDED_BY(page_tables_lock){};  // in the direct map; PVN_NO_FRAME where there is none
     MachineFrame p2m_first{};                // its frames
     std::uint64_t p2m_l2{};                  // physical: the level-2 table of the slot's P2M area
-    std::uint64_t io_bitmap{};               // physical: two pages
+    std::uint64_t io_bitmap{};               // physical: two pages; a clear bit: the domain has the port
     pvn_domain_page* page{};                 // hostile memory
     MachineFrame page_frame{};
     std::atomic<std::uint64_t> dropped_at{}; // tlb/flush.hpp

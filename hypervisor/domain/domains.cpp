@@ -5,6 +5,7 @@
 #include <new>
 
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/io_bitmap.hpp"
 #include "arch/x86/ldt.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
@@ -77,6 +78,7 @@ void free_own(Domain& domain) PVN_UNCHECKED  // nobody else knows it
         if (vcpu == nullptr) continue;
         if (vcpu->page_frame.raw() != 0) free_own_frame(vcpu->page_frame.raw() * page_size);
         if (vcpu->fpu != nullptr) free_own_frame(frame_of(vcpu->fpu).raw() * page_size);
+        io_bitmap::free(*vcpu);
         ldt::free(*vcpu);
         free_own_frame(frame_of(vcpu).raw() * page_size);
     }

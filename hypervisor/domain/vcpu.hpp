@@ -56,6 +56,7 @@ struct Vcpu {
     std::array<std::uint64_t, 4> descriptor{};  // GDT entries PVN_GDT_FIRST_OWN..
     std::array<std::uint64_t, 16> ldt{};        // physical: pages of the local descriptor table, 0 where there is none
     std::uint32_t ldt_entries{};
+    std::array<std::uint64_t, 2> io_bitmap{};   // physical: ports refused to ring 3; 0, 0: all
 };
 
 }  // namespace pvn

@@ -12,6 +12,7 @@
 #include "dispatcher/schedule.hpp"
 #include "domain/domain.hpp"
 #include "emulate/count.hpp"
+#include "emulate/ports.hpp"
 #include "machine.hpp"
 
 namespace pvn::emulate {
@@ -25,6 +26,8 @@ struct Context {
     std::uint8_t rex;
     bool operand_16;
     bool repeat;
+    bool counts = true;         // something that a port of a kernel could do without
+    bool again = false;         // the instruction is not at its end
 };
 
 constexpr std::uint64_t shown_cr0 = 0x80050033;
@@ -106,22 +109,15 @@ bool write_msr(Context const& c)
     }
 }
 
-// in and out of a port that the domain has not: reads give ones, writes go nowhere
-bool port_access(Context const& c, std::uint8_t opcode)
+// in, out, ins and outs have the width and the direction at the same places: bits 0 and 1 of the opcode.
+PortAccess port_of(Context const& c, std::uint64_t port)
 {
-    bool const input = (opcode & 2) == 0;
-    if (!input) return true;
-    if ((opcode & 1) == 0)
-        c.r.rax |= 0xff;
-    else if (c.operand_16)
-        c.r.rax |= 0xffff;
-    else
-        c.r.rax = 0xffffffff;
-    return true;
+    auto const opcode = c.at[0];
+    return {static_cast<std::uint16_t>(port), (opcode & 1) == 0 ? 1u : c.operand_16 ? 2u : 4u, (opcode & 2) == 0};
 }
 
 // Length of the instruction if it was emulated, 0 if not.
-unsigned emulate_one(Context const& c)
+unsigned emulate_one(Context& c)
 {
     if (c.left == 0) return 0;
     auto const opcode = c.at[0];
@@ -132,8 +128,20 @@ unsigned emulate_one(Context const& c)
         return 1;
     case 0xfa: __atomic_store_n(&c.vcpu.page->event_mask, std::uint8_t{1}, __ATOMIC_RELAXED); return 1;  // cli
     case 0xfb: __atomic_store_n(&c.vcpu.page->event_mask, std::uint8_t{0}, __ATOMIC_RELAXED); return 1;  // sti
-    case 0xe4: case 0xe5: case 0xe6: case 0xe7: return c.left >= 2 && port_access(c, opcode) ? 2 : 0;
-    case 0xec: case 0xed: case 0xee: case 0xef: return port_access(c, opcode) ? 1 : 0;
+    case 0xe4: case 0xe5: case 0xe6: case 0xe7:
+        if (c.left < 2) return 0;
+        c.counts = !port_access(c.vcpu, c.r, port_of(c, c.at[1]));
+        return 2;
+    case 0xec: case 0xed: case 0xee: case 0xef:
+        c.counts = !port_access(c.vcpu, c.r, port_of(c, c.r.rdx));
+        return 1;
+    case 0x6c: case 0x6d: case 0x6e: case 0x6f: {
+        auto const end = port_string(c.vcpu, c.r, port_of(c, c.r.rdx), c.repeat);
+        if (end == StringEnd::refused) return 0;
+        c.counts = false;
+        c.again = end == StringEnd::continues;
+        return 1;
+    }
     case 0x0f: break;
     default: return 0;
     }
@@ -203,14 +211,14 @@ bool privileged_instruction(Vcpu& vcpu, Registers& r)
         else if ((*c.at & 0xf0) == 0x40) c.rex = *c.at;
         else break;
     }
-    if (c.repeat) return false;
+    if (c.repeat && (c.left == 0 || (c.at[0] & 0xfc) != 0x6c)) return false;
     auto const before = r;
     auto const length = emulate_one(c);
     if (length == 0 || length > c.left) {
         return false;
     }
-    count_trap(vcpu, before, instruction);
-    r.rip += static_cast<std::uint64_t>(c.at - instruction.bytes) + length;
+    if (c.counts) count_trap(vcpu, before, instruction);
+    if (!c.again) r.rip += static_cast<std::uint64_t>(c.at - instruction.bytes) + length;
     return true;
 }
 

@@ -46,6 +46,7 @@ constexpr Call calls[] = {
     {PVN_VCPU_DOWN, For::all, vcpu_down},
     {PVN_VCPU_QUERY, For::all, vcpu_query},
     {PVN_VCPU_SET_USER_GS, For::all, vcpu_set_user_gs},
+    {PVN_VCPU_SET_IO_BITMAP, For::all, vcpu_set_io_bitmap},
     {PVN_PHYS_MAP_GSI, For::privileged, phys_map_gsi},
     {PVN_PHYS_UNMAP, For::privileged, phys_unmap},
     {PVN_PHYS_EOI, For::privileged, phys_eoi},

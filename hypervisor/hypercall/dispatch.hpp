@@ -64,6 +64,7 @@ Outcome vcpu_up(Vcpu&, Arguments const&);
 Outcome vcpu_down(Vcpu&, Arguments const&);
 Outcome vcpu_query(Vcpu&, Arguments const&);
 Outcome vcpu_set_user_gs(Vcpu&, Arguments const&);
+Outcome vcpu_set_io_bitmap(Vcpu&, Arguments const&);
 Outcome phys_map_gsi(Vcpu&, Arguments const&);
 Outcome phys_unmap(Vcpu&, Arguments const&);
 Outcome phys_eoi(Vcpu&, Arguments const&);

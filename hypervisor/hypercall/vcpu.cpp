@@ -6,6 +6,7 @@
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/debug_registers.hpp"
 #include "arch/x86/descriptor.hpp"
+#include "arch/x86/io_bitmap.hpp"
 #include "arch/x86/ldt.hpp"
 #include "dispatcher/schedule.hpp"
 #include "domain/domain.hpp"
@@ -39,6 +40,12 @@ Outcome vcpu_set_descriptor(Vcpu& vcpu, Arguments const& a)
 Outcome vcpu_set_ldt(Vcpu& vcpu, Arguments const& a)
 {
     PVN_CHECK(ldt::set(vcpu, a[0], a[1]));
+    return 0;
+}
+
+Outcome vcpu_set_io_bitmap(Vcpu& vcpu, Arguments const& a)
+{
+    PVN_CHECK(io_bitmap::set(vcpu, a[0], a[1]));
     return 0;
 }
 

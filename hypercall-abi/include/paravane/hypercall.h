@@ -138,6 +138,8 @@ PVN_ASSERT_SIZE(struct pvn_event_status, 24);
 #define PVN_VCPU_DOWN		0x608	/* a0: vcpu; oneself: does not return until brought up */
 #define PVN_VCPU_QUERY		0x609	/* a0: vcpu.  PVN_RUNSTATE_... */
 #define PVN_VCPU_SET_USER_GS	0x60a	/* a0: selector.  Loads it as GS of ring 3; user_gs_base follows it */
+#define PVN_VCPU_SET_IO_BITMAP	0x60b	/* a0: bytes, a1: how many, at most 8192; a clear bit: ring 3 may use that port, if
+					   the domain has it.  0, 0: none, as at the start */
 
 struct pvn_vcpu_context {
 	uint64_t rip, rsp, rflags;

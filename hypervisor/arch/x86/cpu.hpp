@@ -17,7 +17,10 @@ inline void invalidate_page(std::uint64_t address) { asm volatile("invlpg (%0)" 
 
 inline void out8(std::uint16_t port, std::uint8_t v) { asm volatile("outb %0, %1" : : "a"(v), "d"(port)); }
 inline void out16(std::uint16_t port, std::uint16_t v) { asm volatile("outw %0, %1" : : "a"(v), "d"(port)); }
+inline void out32(std::uint16_t port, std::uint32_t v) { asm volatile("outl %0, %1" : : "a"(v), "d"(port)); }
 inline std::uint8_t in8(std::uint16_t port) { std::uint8_t v; asm volatile("inb %1, %0" : "=a"(v) : "d"(port)); return v; }
+inline std::uint16_t in16(std::uint16_t port) { std::uint16_t v; asm volatile("inw %1, %0" : "=a"(v) : "d"(port)); return v; }
+inline std::uint32_t in32(std::uint16_t port) { std::uint32_t v; asm volatile("inl %1, %0" : "=a"(v) : "d"(port)); return v; }
 
 inline std::uint64_t read_msr(std::uint32_t msr)
 {

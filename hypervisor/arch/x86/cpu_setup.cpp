@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/io_bitmap.hpp"
 #include "arch/x86/ldt.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
@@ -274,8 +275,7 @@ void load(Vcpu& vcpu)
 
     map_slot_page(self, slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
     map_slot_page(self, slot::domain_page, domain.page_frame.raw() * page_size | paging::read_write);
-    map_slot_page(self, slot::io_bitmap, domain.io_bitmap | paging::read_only);
-    map_slot_page(self, slot::io_bitmap + page_size, (domain.io_bitmap + page_size) | paging::read_only);
+    io_bitmap::load(vcpu);
     self.slot_l3[(PVN_SLOT_P2M - PVN_SLOT_BASE) >> 30] = domain.p2m_l2 | paging::table;
     write_cr3(self.hypervisor_root);
 
