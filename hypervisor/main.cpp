@@ -29,6 +29,10 @@ constinit Machine machine{};
 
 namespace {
 
+// Before this CPU has its window, nobody else runs.
+constinit bool this_cpu_ready = false;
+constinit std::uint32_t early_ranks = 0;
+
 constexpr std::uint64_t early_limit = 1 << 30;  // the boot tables map no more
 
 // What the frame table needs of the machine.
@@ -36,7 +40,14 @@ class FrameMemory final : public frames::Memory {
 public:
     std::uint64_t* table(MachineFrame frame) override { return frame_pointer<std::uint64_t>(frame); }
     void flush_stale_writable(MachineFrame frame) override { tlb::flush_dropped(machine.frame_table->owner(frame)); }
-    void write_back(MachineFrame) override { asm volatile("wbinvd" : : : "memory"); }
+    // CLFLUSH reaches the caches of all CPUs, and is ordered by MFENCE.  [sdm/2] CLFLUSH
+    void write_back(MachineFrame frame) override
+    {
+        auto* const bytes = frame_pointer<char>(frame);
+        constexpr std::uint64_t line = 64;
+        for (std::uint64_t at = 0; at < page_size; at += line) asm volatile("clflush %0" : "+m"(bytes[at]));
+        asm volatile("mfence" : : : "memory");
+    }
     void root_entry_changed(MachineFrame l4, unsigned index, std::uint64_t value) override
     {
         for (std::uint32_t id = 0; id < cpu_count; ++id) {
@@ -227,14 +238,11 @@ void build_domains()
 
 }  // namespace
 
-// Before this CPU has its window, nobody else runs.
-static constinit bool this_cpu_ready = false;
-static constinit std::uint32_t early_ranks = 0;
-
 std::uint32_t& held_ranks() { return this_cpu_ready ? this_cpu().held_ranks : early_ranks; }
 
 void lock_order_violated(Rank rank)
 {
+    console::take_for_panic();
     log("a lock of rank {} is taken while ranks {} are held", static_cast<std::uint32_t>(rank), Hex{held_ranks()});
     panic("lock order");
 }
@@ -275,6 +283,7 @@ void panic(std::string_view why)
     console::take_for_panic();
     log("panic: {}", why);
     if (boot::flag(machine.boot.text(), "debug_exit")) cpu::out8(0xf4, 0x11);
+    if (this_cpu_ready) local_apic::stop_others();
     cpu::stop();
 }
 

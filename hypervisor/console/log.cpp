@@ -16,7 +16,10 @@ constexpr std::uint16_t com1 = 0x3f8;  // 16550: data, +5 line status (bit 0 rec
 constinit std::array<char, 65536> ring{};
 constinit std::size_t written = 0;
 constinit SpinLock lock{Rank::console};
-constinit std::atomic<bool> panicked{false};
+constexpr std::uint32_t nobody = ~std::uint32_t{0};
+constinit std::atomic<std::uint32_t> panicked{nobody};  // which CPU does
+constinit Writer last_writer = Writer::hypervisor;
+constinit bool line_start = true;
 
 void send(char c)
 {
@@ -39,11 +42,14 @@ void initialise()
 
 void take_for_panic()
 {
-    if (panicked.exchange(true)) cpu::stop();  // another CPU was first
+    auto const self = cpu::cpuid(1).b >> 24;  // initial local APIC id: known from the beginning
+    auto first = nobody;
+    if (!panicked.compare_exchange_strong(first, self) && first != self) cpu::stop();
 }
 
 void write(std::string_view text)
 {
+    if (!text.empty()) line_start = text.back() == '\n';
     for (char const c : text) {
         ring[written++ % ring.size()] = c;
         if (c == '\n') send('\r');
@@ -73,14 +79,17 @@ bool read_input(char& c)
 
 namespace detail {
 
-Line::Line() PVN_UNCHECKED
+Line::Line(console::Writer writer) PVN_UNCHECKED
 {
-    if (!console::panicked) console::lock.lock();
+    if (console::panicked == console::nobody) console::lock.lock();
+    if (!console::line_start && writer != console::last_writer) console::write("\n");
+    console::last_writer = writer;
+    at_start_ = console::line_start;
 }
 
 Line::~Line() PVN_UNCHECKED
 {
-    if (!console::panicked) console::lock.unlock();
+    if (console::panicked == console::nobody) console::lock.unlock();
 }
 
 void put(std::string_view text) { console::write(text); }

@@ -14,6 +14,7 @@ namespace pvn {
 struct Hex { std::uint64_t value; };
 
 namespace console {
+enum class Writer : std::uint32_t { hypervisor = ~std::uint32_t{0} };  // or a domain's id
 void write(std::string_view);                       // bytes, to the serial port and the ring; within a Line
 std::size_t read_log(std::size_t offset, std::span<char> to);  // what the ring holds, from `offset` bytes after its oldest
 bool read_input(char&);                             // a byte received by the serial port
@@ -22,13 +23,17 @@ void take_for_panic();                              // no other CPU writes any m
 }  // namespace console
 
 namespace detail {
-// One line at a time; after a panic, whoever panics has it.
+// The console for as long as it takes: one writer at a time, and nobody goes on in another's line.  After a panic, whoever panics has it.
 class Line {
 public:
-    Line();
+    explicit Line(console::Writer = console::Writer::hypervisor);
+    bool at_start() const { return at_start_; }  // when it was taken
     Line(Line const&) = delete;
     Line& operator=(Line const&) = delete;
     ~Line();
+
+private:
+    bool at_start_;
 };
 void put(std::string_view);
 void put(Hex);

@@ -13,6 +13,7 @@
 #include "interrupts/local_apic.hpp"
 #include "sched/balance.hpp"
 #include "time/clock.hpp"
+#include "traps/deliver.hpp"
 
 namespace pvn::schedule {
 namespace {
@@ -223,6 +224,7 @@ bool any_poll_port_pending(Vcpu const& vcpu)
 // The vCPU's registers go from the CPU to where others can see them.
 void put_away(Vcpu& vcpu)
 {
+    traps::sanitise(entry_registers());
     cpu::save(vcpu);
     vcpu.loaded_on = this_cpu().id;
     vcpu.active.store(no_cpu, std::memory_order_release);
@@ -231,7 +233,6 @@ void put_away(Vcpu& vcpu)
 void take_up(Vcpu& vcpu)
 {
     auto& self = this_cpu();
-    vcpu.active = self.id;
     // If nobody else had the CPU, and nobody changed its context, everything is in place.
     if (self.current != &vcpu || vcpu.loaded_on != self.id) cpu::load(vcpu);
     clock::publish(vcpu);
@@ -287,11 +288,15 @@ Result<void> stop(Vcpu& vcpu)
 
 void remove(Vcpu& vcpu)
 {
-    LockedHome const home{vcpu};
-    auto& queue = *home;
-    queue.lock.assert_held();
-    if (vcpu.entity.state() != sched::Entity::State::detached) leave_home(queue, vcpu);
-    vcpu.state = VcpuState::offline;
+    for (;;) {
+        LockedHome const home{vcpu};
+        auto& queue = *home;
+        queue.lock.assert_held();
+        vcpu.state = VcpuState::offline;
+        if (vcpu.entity.state() == sched::Entity::State::detached) continue;  // on its way: whoever moves it is about to take this lock
+        leave_home(queue, vcpu);
+        return;
+    }
 }
 
 void block(Vcpu& vcpu)
@@ -428,6 +433,7 @@ void choose()
     auto& queue = queues[self.id];
     while (self.reschedule.exchange(false)) {
         Vcpu* next = nullptr;
+        bool loaded = false;
         take_over();
         {
             Guard const guard{queue.lock};
@@ -439,6 +445,9 @@ void choose()
                 if (next != nullptr) enter_state(*next, PVN_RUNSTATE_RUNNING, now);
                 queue.running = next;
             }
+            // Before anybody else can find that it may not run any more: from here on nobody takes it elsewhere.
+            loaded = next == nullptr || next->active == self.id;
+            if (next != nullptr) next->active = self.id;
             queue.slice_end = next == nullptr || decision.until == sched::no_deadline ? never : decision.until;
             clock::program(next_deadline(queue));
         }
@@ -446,7 +455,7 @@ void choose()
         if (current != nullptr && current != next && current->active == self.id) put_away(*current);
         if (auto const helper = sched::balance::helper(pool, self.id)) kick(*all_cpus[*helper]);
         if (next != nullptr) {
-            if (current != next || next->active != self.id) take_up(*next);
+            if (!loaded) take_up(*next);
             continue;
         }
         // Idle: interrupts are let in only here.
@@ -462,8 +471,7 @@ void run()
 {
     auto& self = this_cpu();
     self.reschedule = true;
-    choose();
-    self.in_guest = true;
+    traps::leave();
     reinterpret_cast<void (*)()>(slot_addresses.leave_to_guest)();
     __builtin_unreachable();
 }

@@ -38,7 +38,6 @@ struct Domain {
     std::atomic<std::uint32_t> pause_count{};
     std::atomic<std::uint32_t> reason{};
     bool dismantled{};                       // destroy(): its vCPUs and ports are gone
-    std::atomic<bool> gone{};                // and nobody finds it any more
     std::array<std::uint64_t, cpu_limit> exits_when_gone{};
     std::uint64_t torn_down{};               // frames below this have been looked at by destroy()
     std::array<char, 128> last_words{};
@@ -60,11 +59,9 @@ struct Domain {
     SpinLock ports_lock{Rank::ports};
     event::PortTable ports PVN_GUARDED_BY(ports_lock);
 
-    // Statistics and limits: approximate when several of its vCPUs are at it.
-    std::array<TrapCount, 64> traps{};
-    std::uint64_t console_credit{};          // bytes it may still write before the next refill
+    std::array<TrapCount, 64> traps{};       // approximate when several of its vCPUs trap
+    std::uint64_t console_credit{};          // of the console's lock: bytes it may still write before the next refill
     std::uint64_t console_refill{};
-    bool console_line_start{true};
 
     bool runnable() const { return !shut_down && !dying && pause_count == 0; }
     std::span<Vcpu* const> all_vcpus() const { return {vcpus.data(), vcpu_count}; }

@@ -21,7 +21,8 @@
 namespace pvn::domains {
 namespace {
 
-constinit std::array<std::atomic<Domain*>, domain_limit> table{};
+constinit std::array<std::atomic<Domain*>, domain_limit> table{};               // those that can be found
+constinit std::array<Domain*, domain_limit> leaving PVN_GUARDED_BY(lock){};     // those that only destroy() still knows
 constinit std::uint32_t next_id PVN_GUARDED_BY(lock) = 1;
 
 constexpr std::uint64_t domain_pages = (sizeof(Domain) + page_size - 1) / page_size;
@@ -137,12 +138,12 @@ bool build(Domain& domain) PVN_UNCHECKED
 // The place is kept with a mark until the domain is finished.
 std::optional<DomainId> free_id(bool privileged) PVN_REQUIRES(lock)
 {
-    if (privileged) return table[0] == nullptr ? std::optional{DomainId{0}} : std::nullopt;
+    if (privileged) return table[0].load() == nullptr ? std::optional{DomainId{0}} : std::nullopt;
     // Ids go round, so that one is not used again soon.
     for (std::uint32_t tried = 1; tried < domain_limit; ++tried) {
         auto const id = next_id;
         next_id = next_id + 1 == domain_limit ? 1 : next_id + 1;
-        if (table[id] == nullptr) return DomainId{static_cast<std::uint16_t>(id)};
+        if (table[id] == nullptr && leaving[id] == nullptr) return DomainId{static_cast<std::uint16_t>(id)};
     }
     return std::nullopt;
 }
@@ -162,24 +163,24 @@ bool forgotten_by_all(Domain const& domain)
     return true;
 }
 
-// Nobody can look it up any more.
-void take_out(Domain& domain)
+// Nobody can look it up any more; and only then is it noted who may have.
+void take_out(Domain& domain) PVN_REQUIRES(lock)
 {
-    domain.gone = true;
+    leaving[domain.id.raw()] = &domain;
+    table[domain.id.raw()] = nullptr;
     for (std::uint32_t id = 0; id < cpu_count; ++id) {
-        auto& cpu = *all_cpus[id];
-        domain.exits_when_gone[id] = cpu.guest_exits;
-        auto* loaded = cpu.current.load();  // none is active: the CPU only still has its registers
-        if (loaded != nullptr && loaded->domain == &domain) cpu.current.compare_exchange_strong(loaded, nullptr);
+        auto& current = all_cpus[id]->current;
+        auto* loaded = current.load();  // none is active: the CPU only still has its registers
+        if (loaded != nullptr && loaded->domain == &domain) current.compare_exchange_strong(loaded, nullptr);
     }
+    for (std::uint32_t id = 0; id < cpu_count; ++id) domain.exits_when_gone[id] = all_cpus[id]->guest_exits;
 }
 
 }  // namespace
 
 Domain* find(DomainId id)
 {
-    auto* const domain = id.raw() < table.size() ? table[id.raw()].load() : nullptr;
-    return domain != nullptr && !domain->gone ? domain : nullptr;
+    return id.raw() < table.size() ? table[id.raw()].load() : nullptr;
 }
 
 std::size_t count()
@@ -345,15 +346,28 @@ void crash(Domain& domain, std::string_view why, Registers const& registers)
     shut_down(domain, PVN_SHUTDOWN_CRASH);
 }
 
+// The last step: its own memory, when nobody can be looking at it any more.
+static Result<void> bury(Domain& domain) PVN_REQUIRES(lock)
+{
+    if (!forgotten_by_all(domain)) return Fail{Error::again};
+    leaving[domain.id.raw()] = nullptr;
+    free_own(domain);
+    event::raise_virq(PVN_VIRQ_DOMAIN);
+    return {};
+}
+
 Result<void> destroy(DomainId id)
 {
     Guard const guard{lock};
-    auto* const found = id.raw() < table.size() ? table[id.raw()].load() : nullptr;  // also one that is gone for everybody else
+    if (id.raw() >= table.size()) return Fail{Error::not_found};
+    auto* const last = leaving[id.raw()];
+    auto* const found = last != nullptr ? last : table[id.raw()].load();
     if (found == nullptr) return Fail{Error::not_found};
     auto& domain = *found;
     if (domain.privileged) return Fail{Error::denied};
     domain.dying = true;
     schedule::domain_changed(domain);
+    if (last != nullptr) return bury(domain);
     if (any_active(domain)) return Fail{Error::again};
     if (!domain.dismantled) {
         domain.dismantled = true;
@@ -378,12 +392,8 @@ Result<void> destroy(DomainId id)
         domain.torn_down = 0;
         return Fail{Error::busy};  // another domain still maps some
     }
-    if (!domain.gone) take_out(domain);
-    if (!forgotten_by_all(domain)) return Fail{Error::again};
-    table[domain.id.raw()] = nullptr;
-    event::raise_virq(PVN_VIRQ_DOMAIN);
-    free_own(domain);
-    return {};
+    take_out(domain);
+    return bury(domain);
 }
 
 void frame_freed(MachineFrame frame)

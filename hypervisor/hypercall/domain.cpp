@@ -70,6 +70,7 @@ Outcome domain_set_context(Vcpu& vcpu, Arguments const& a)
     if (target == nullptr) return Fail{Error::not_found};
     auto const context = PVN_TRY((GuestIn<pvn_vcpu_context>{vcpu, a[2]}.read()));
     Guard const guard{domains::lock};  // it stays paused meanwhile
+    if (domain->dying) return Fail{Error::denied};
     if (domain->pause_count == 0 || target->active != no_cpu) return Fail{Error::busy};
     PVN_CHECK(domains::set_context(*target, context));
     if (target->id == VcpuId{0}) (void)schedule::start(*target);

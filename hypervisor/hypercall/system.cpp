@@ -18,35 +18,37 @@ constexpr std::uint64_t most_bytes = 4096;
 // What an unprivileged domain may write: a burst, and then so much each second.
 constexpr std::uint64_t console_burst = 65536, console_rate = 16384;
 
-std::uint64_t credit(Domain& domain)
+// Takes `wanted` bytes, or as many as there are, from what the domain may write.  Within a console line: its vCPUs take turns.
+std::uint64_t take_credit(Domain& domain, std::uint64_t wanted)
 {
     auto const now = clock::now();
+    constexpr std::uint64_t second = 1000000000;
     if (domain.console_refill == 0) {
         domain.console_credit = console_burst;
-    } else {
-        constexpr std::uint64_t second = 1000000000;
-        auto const earned = std::min(now - domain.console_refill, 10 * second) * console_rate / second;
-        if (earned == 0) return domain.console_credit;
-        domain.console_credit = std::min(console_burst, domain.console_credit + earned);
+        domain.console_refill = now;
+    } else if (auto const since = now > domain.console_refill ? std::min(now - domain.console_refill, 10 * second) : 0;
+               since * console_rate / second != 0) {
+        domain.console_credit = std::min(console_burst, domain.console_credit + since * console_rate / second);
+        domain.console_refill = now;
     }
-    domain.console_refill = now;
-    return domain.console_credit;
+    auto const taken = std::min(wanted, domain.console_credit);
+    domain.console_credit -= taken;
+    return taken;
 }
 
 // A domU's lines say whose they are, and cannot be mistaken for the hypervisor's.
-void write_marked(Domain& domain, std::string_view text)
+void write_marked(Domain& domain, std::string_view text, bool start)
 {
     for (char const c : text) {
-        if (domain.console_line_start) {
+        if (start) {
             detail::put("(d");
             detail::put(std::uint64_t{domain.id.raw()});
             detail::put(") ");
-            domain.console_line_start = false;
         }
         bool const printable = (c >= ' ' && c <= '~') || c == '\n' || c == '\t';
         char const shown = printable ? c : '?';
         if (c != '\r') console::write({&shown, 1});
-        if (c == '\n') domain.console_line_start = true;
+        start = c == '\n';
     }
 }
 
@@ -58,21 +60,22 @@ Outcome system_console_write(Vcpu& vcpu, Arguments const& a)
 {
     if (a[1] > most_bytes) return Fail{Error::invalid};
     auto& domain = *vcpu.domain;
-    auto const allowed = domain.privileged ? a[1] : std::min(a[1], credit(domain));
     std::array<char, 256> piece;
-    for (std::uint64_t done = 0; done < allowed;) {
-        auto const bytes = std::min<std::uint64_t>(piece.size(), allowed - done);
+    std::uint64_t done = 0;
+    while (done < a[1]) {
+        auto const bytes = std::min<std::uint64_t>(piece.size(), a[1] - done);
         PVN_CHECK(guest::copy(vcpu, a[0] + done, piece.data(), bytes, guest::Access::read));
-        std::string_view const text{piece.data(), bytes};
-        detail::Line const line;
+        detail::Line const line{static_cast<console::Writer>(domain.id.raw())};
+        auto const allowed = domain.privileged ? bytes : take_credit(domain, bytes);
+        std::string_view const text{piece.data(), allowed};
         if (domain.privileged)
             console::write(text);
         else
-            write_marked(domain, text);
-        done += bytes;
-        if (!domain.privileged) domain.console_credit -= bytes;  // also if a later piece cannot be read
+            write_marked(domain, text, line.at_start());
+        done += allowed;
+        if (allowed < bytes) break;
     }
-    return static_cast<std::int64_t>(allowed);
+    return static_cast<std::int64_t>(done);
 }
 
 Outcome system_console_read(Vcpu& vcpu, Arguments const& a)

@@ -15,6 +15,8 @@ namespace pvn::traps {
 void deliver(Vcpu&, Registers&, unsigned trap, std::optional<std::uint64_t> error);
 // The upcall, if one is due and not masked.  Whether one was due.
 bool deliver_events(Vcpu&, Registers&);
+// Before a guest runs: who runs, what it has to hear of, and nothing in its registers that it may not have.  The only way to a guest.
+void leave();
 // Clears what no guest context may have (rule 8 of the slot).
 void sanitise(Registers&);
 

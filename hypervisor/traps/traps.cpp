@@ -102,8 +102,9 @@ void guest_trap(Vcpu& vcpu, Registers& r)
                    traps::has_error_code(r.vector) ? std::optional{r.error} : std::nullopt);
 }
 
-// Before a guest runs again: who runs, what it has to hear of, and nothing in its registers that it may not have.
-void leave()
+}  // namespace
+
+void traps::leave()
 {
     auto& self = this_cpu();
     for (;;) {
@@ -120,6 +121,8 @@ void leave()
     traps::sanitise(entry_registers());
     debug_registers::arm(*self.current.load());
 }
+
+namespace {
 
 // From here on this CPU's TLB has nothing of the guest's.
 Vcpu& arrive()
@@ -147,7 +150,7 @@ extern "C" void enter_from_guest(Registers* registers)
         if (!vdso::finish_return(vcpu, r)) fault_of_returned_frame(vcpu, r);
     } else
         interrupts::handle(r.vector);
-    leave();
+    traps::leave();
 }
 
 // A stub faulted on something that the guest gave it.  What the stub had done so far is void.
@@ -171,18 +174,22 @@ extern "C" void stub_fault(Registers* registers, std::uint64_t address)
         domains::crash(*vcpu.domain, "entry to the guest kernel failed: bad kernel_sp, kernel_gs_base or stack", shown);
         r = fault;
     }
-    leave();
+    traps::leave();
 }
 
 extern "C" void trap_in_hypervisor(Registers* registers)
 {
     auto& r = *registers;
-    if (r.vector >= 32) return interrupts::handle(r.vector);
+    if (r.vector >= 32) {
+        this_cpu().idle = false;  // the handler may find domains: destroy() counts on idle CPUs that they know none
+        return interrupts::handle(r.vector);
+    }
     for (auto const* entry = extable_start; entry != extable_end; ++entry)
         if (entry->fault == r.rip) {
             r.rip = entry->fixup;
             return;
         }
+    console::take_for_panic();
     log("trap {} in the hypervisor: rip {} error {} cr2 {} rsp {} rflags {}", r.vector, Hex{r.rip}, Hex{r.error}, Hex{cpu::read_cr2()},
         Hex{r.rsp}, Hex{r.rflags});
     log("rax {} rbx {} rcx {} rdx {} rsi {} rdi {} rbp {}", Hex{r.rax}, Hex{r.rbx}, Hex{r.rcx}, Hex{r.rdx}, Hex{r.rsi}, Hex{r.rdi}, Hex{r.rbp});
@@ -197,6 +204,7 @@ extern "C" void trap_in_hypervisor(Registers* registers)
 
 extern "C" [[noreturn]] void fatal_trap(Registers* registers)
 {
+    console::take_for_panic();
     log("trap {} at {} cs {} rsp {}", registers->vector, Hex{registers->rip}, Hex{registers->cs}, Hex{registers->rsp});
     panic(registers->vector == vector::machine_check ? "machine check" : "double fault");
 }
