@@ -110,4 +110,10 @@ void guest_main()
     CHECK_EQUAL(try_user(user_cmos), has_ports ? done : trapped);
     CHECK_EQUAL(set(nullptr, 0), 0);
     CHECK_EQUAL(try_user(user_cmos), trapped);
+
+    // dom0 ends the machine: not before the other has had its say.
+    for (pvn_domain_info other{}; has_ports && (other.flags & PVN_DOMAIN_SHUT_DOWN) == 0;) {
+        (void)hypercall(PVN_SCHED_YIELD);
+        CHECK_EQUAL(hypercall(PVN_DOMAIN_INFO, 1, reinterpret_cast<std::uint64_t>(&other), 1), 1);
+    }
 }
