@@ -2,9 +2,12 @@
 #include "hypercall/dispatch.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "arch/x86/per_cpu.hpp"
+#include "arch/x86/slot_addresses.hpp"
 #include "guest/access.hpp"
+#include "time/clock.hpp"
 
 namespace pvn::hypercall {
 namespace {
@@ -89,9 +92,20 @@ std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
 
 }  // namespace
 
-void dispatch(Vcpu& vcpu, Registers& r)
+bool Progress::time_is_up() const { return clock::now() >= until; }
+
+void dispatch(Vcpu& vcpu, Registers& r, std::uint64_t done)
 {
-    auto const result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}});
+    // How long a call keeps interrupts off, but for its last step.
+    constexpr std::uint64_t longest = 100000;  // ns
+    Progress progress{done, clock::now() + longest};
+    auto const result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
+    if (progress.stopped) {
+        // To the guest it is as if it had not come back yet; an upcall or another vCPU may come in between.  R11 is lost in a call.
+        r.r11 = progress.done;
+        r.rip = slot_addresses.vdso_hypercall_again;
+        return;
+    }
     // The caller may have lost the CPU or its life, but its registers are where they were: switches happen on the way out.
     r.rax = static_cast<std::uint64_t>(result);
 }
@@ -100,13 +114,20 @@ Outcome multi(Vcpu& vcpu, Arguments const& a)
 {
     if (a[1] > 64 || a[0] % 8 != 0) return Fail{Error::invalid};
     GuestOut<pvn_call> const list{vcpu, a[0]};
-    for (std::uint64_t i = 0; i < a[1]; ++i) {
+    // Upper half: which element; lower half: how far that one is.
+    constexpr std::uint64_t inner_bits = 32, inner_mask = (std::uint64_t{1} << inner_bits) - 1;
+    auto inner_done = a.progress.done & inner_mask;
+    auto const first = a.progress.done >> inner_bits;
+    for (auto i = first; i < a[1]; ++i) {
+        if (a.progress.time_is_up() && i != first) return a.progress.stop(i << inner_bits | inner_done);
         auto entry = PVN_TRY(list.read(i));
         bool const refused = entry.number == PVN_MULTI || entry.number == PVN_SCHED_SHUTDOWN || entry.number == PVN_SCHED_BLOCK ||
                              entry.number == PVN_SCHED_POLL || entry.number == PVN_VCPU_DOWN;
-        Arguments arguments;
+        Progress inner{std::exchange(inner_done, 0), a.progress.until};
+        Arguments arguments{{}, inner};
         std::ranges::copy(entry.argument, arguments.a.begin());
         entry.result = refused ? -PVN_E_INVALID : call(vcpu, entry.number, arguments);
+        if (inner.stopped) return a.progress.stop(i << inner_bits | (inner.done & inner_mask));
         PVN_CHECK(list.write(entry, i));
     }
     return 0;

@@ -11,12 +11,33 @@
 
 namespace pvn::hypercall {
 
+using Outcome = Result<std::int64_t>;
+
+// How far a call is.  A call that may take long asks now and then whether its time is up; then it stops, and goes on
+// from `done` after the guest has been entered, and interrupts with it.  `done` has been in the guest's registers meanwhile: it
+// is a number like any argument.
+class Progress {
+public:
+    Progress(std::uint64_t where, std::uint64_t until_) : done{where}, until{until_} {}
+    bool time_is_up() const;
+    Outcome stop(std::uint64_t where)
+    {
+        done = where;
+        stopped = true;
+        return 0;
+    }
+
+    std::uint64_t done;
+    std::uint64_t const until;  // system time
+    bool stopped{};
+};
+
 struct Arguments {
     std::array<std::uint64_t, 6> a;
+    Progress& progress;
     std::uint64_t operator[](std::size_t i) const { return a[i]; }
 };
 
-using Outcome = Result<std::int64_t>;
 using Handler = Outcome (*)(Vcpu&, Arguments const&);
 enum class For : std::uint8_t { all, privileged };
 
@@ -26,7 +47,8 @@ struct Call {
     Handler handler;
 };
 
-void dispatch(Vcpu&, Registers&);
+// `done`: 0, or where a call that was stopped goes on.
+void dispatch(Vcpu&, Registers&, std::uint64_t done);
 
 // The calls of each family, one file each.
 Outcome mmu_queue(Vcpu&, Arguments const&);

@@ -102,13 +102,16 @@ Outcome domain_get_context(Vcpu& vcpu, Arguments const& a)
 Outcome domain_populate(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
-    std::int64_t done = 0;
-    for (; static_cast<std::uint64_t>(done) < std::min(a[2], most_frames); ++done)
-        if (auto const populated = domains::populate(*domain, a[1] + static_cast<std::uint64_t>(done)); !populated) {
+    auto const count = std::min(a[2], most_frames);
+    auto done = std::min(a.progress.done, count);
+    for (; done < count; ++done) {
+        if (a.progress.time_is_up() && done != a.progress.done) return a.progress.stop(done);
+        if (auto const populated = domains::populate(*domain, a[1] + done); !populated) {
             if (done == 0) return Fail{populated.error()};
             break;
         }
-    return done;
+    }
+    return static_cast<std::int64_t>(done);
 }
 
 Outcome domain_info(Vcpu& vcpu, Arguments const& a)
@@ -189,7 +192,8 @@ Outcome domain_mmu_queue(Vcpu& vcpu, Arguments const& a)
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     if (domain->pause_count == 0) return Fail{Error::busy};
     GuestOut<pvn_mmu_op> const queue{vcpu, a[1]};
-    for (std::uint64_t i = 0; i < a[2];) {
+    for (auto i = a.progress.done; i < a[2];) {
+        if (a.progress.time_is_up() && i != a.progress.done) return a.progress.stop(i);
         LockedFrames const frames;
         if (domain->dying) return Fail{Error::denied};
         for (auto const end = std::min(a[2], i + operations_per_turn); i < end; ++i) {

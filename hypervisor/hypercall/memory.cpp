@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // docs/abi/memory.md
+#include <algorithm>
+
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
 #include "machine.hpp"
@@ -14,16 +16,18 @@ Outcome for_each_pfn(Vcpu& vcpu, Arguments const& a, Operation operation)
 {
     if (a[0] % 8 != 0) return Fail{Error::invalid};
     GuestIn<std::uint64_t> const list{vcpu, a[0]};
-    std::int64_t done = 0;
-    for (; static_cast<std::uint64_t>(done) < a[1] && static_cast<std::uint64_t>(done) < most_frames; ++done) {
-        auto const pfn = list.read(static_cast<std::uint64_t>(done));
+    auto const count = std::min(a[1], most_frames);
+    auto done = std::min(a.progress.done, count);
+    for (; done < count; ++done) {
+        if (a.progress.time_is_up() && done != a.progress.done) return a.progress.stop(done);
+        auto const pfn = list.read(done);
         auto const outcome = pfn ? operation(*pfn) : Result<void>{Fail{pfn.error()}};
         if (!outcome) {
             if (done == 0) return Fail{outcome.error()};
             break;
         }
     }
-    return done;
+    return static_cast<std::int64_t>(done);
 }
 
 }  // namespace
@@ -60,7 +64,8 @@ Outcome memory_map_foreign(Vcpu& vcpu, Arguments const& a)
     auto* const other = domains::find(DomainId{request.domain});
     if (other == nullptr) return Fail{Error::not_found};
     GuestIn<std::uint64_t> const pfns{vcpu, request.pfns};
-    for (std::uint64_t i = 0; i < request.count; ++i) {
+    for (auto i = a.progress.done; i < request.count; ++i) {
+        if (a.progress.time_is_up() && i != a.progress.done) return a.progress.stop(i);
         LockedFrames const frames;
         if (other->dying) return Fail{Error::not_found};
         auto const leaf = PVN_TRY(guest::walk_to_table(frames, vcpu, request.address + i * PVN_PAGE_SIZE));

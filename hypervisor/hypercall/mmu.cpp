@@ -71,7 +71,8 @@ Outcome mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
     if (a[1] > PVN_MMU_QUEUE_MAX || a[0] % 8 != 0) return Fail{Error::invalid};
     GuestOut<pvn_mmu_op> const queue{vcpu, a[0]};
-    for (std::uint64_t i = 0; i < a[1];) {
+    for (auto i = a.progress.done; i < a[1];) {
+        if (a.progress.time_is_up() && i != a.progress.done) return a.progress.stop(i);
         // Some for each turn with the lock: others may have it in between.
         LockedFrames const frames;
         for (auto const end = std::min(a[1], i + operations_per_turn); i < end; ++i) {

@@ -61,8 +61,9 @@ Outcome system_console_write(Vcpu& vcpu, Arguments const& a)
     if (a[1] > most_bytes) return Fail{Error::invalid};
     auto& domain = *vcpu.domain;
     std::array<char, 256> piece;
-    std::uint64_t done = 0;
+    auto done = std::min(a.progress.done, a[1]);
     while (done < a[1]) {
+        if (a.progress.time_is_up() && done != a.progress.done) return a.progress.stop(done);
         auto const bytes = std::min<std::uint64_t>(piece.size(), a[1] - done);
         PVN_CHECK(guest::copy(vcpu, a[0] + done, piece.data(), bytes, guest::Access::read));
         detail::Line const line{static_cast<console::Writer>(domain.id.raw())};

@@ -140,7 +140,9 @@ extern "C" void enter_from_guest(Registers* registers)
     auto& r = *registers;
     auto& vcpu = arrive();
     if (r.vector == vector::hypercall)
-        hypercall::dispatch(vcpu, r);
+        hypercall::dispatch(vcpu, r, 0);
+    else if (r.vector == vector::again)
+        hypercall::dispatch(vcpu, r, r.r11);
     else if (r.vector < 32 && r.vector != vector::nmi && r.vector != vector::machine_check)
         guest_trap(vcpu, r);
     else if (r.vector == vector::int80)

@@ -155,7 +155,7 @@ void build_slot(PerCpu& cpu)
         if (v == vector::double_fault) ist = 3;
         if (v == vector::machine_check) ist = 4;
         if (v == vector::breakpoint || v == vector::overflow || v == vector::int80) dpl = 3;
-        if (v == vector::upcall) dpl = 1;
+        if (v == vector::upcall || v == vector::again) dpl = 1;
         idt[2 * v] = (handler & 0xffff) | hypervisor_cs << 16 | ist << 32 | std::uint64_t{0x8e} << 40 | dpl << 45 | (handler >> 16 & 0xffff) << 48;
         idt[2 * v + 1] = handler >> 32;
     }

@@ -27,7 +27,7 @@ inline constexpr std::uint64_t guest_visible = arithmetic | reserved_one | trap 
 
 namespace vector {
 inline constexpr std::uint64_t debug = 1, nmi = 2, breakpoint = 3, overflow = 4, invalid_opcode = 6, double_fault = 8, stack = 12,
-                               general_protection = 13, page_fault = 14, machine_check = 18, int80 = 0x80, upcall = 0x82,
+                               general_protection = 13, page_fault = 14, machine_check = 18, int80 = 0x80, upcall = 0x82, again = 0x83,
                                first_irq = 0x90, last_irq = 0xef, timer = 0xf0, ipi = 0xf1, spurious = 0xff, hypercall = 256;
 }
 

@@ -12,6 +12,11 @@ vdso_hypercall:
 .global vdso_hypercall_return
 vdso_hypercall_return:
     ret
+// A hypercall that was interrupted goes on here (hypercall/dispatch.cpp): SYSCALL would overwrite R11, which says how far it is.
+.global vdso_hypercall_again
+vdso_hypercall_again:
+    int $0x83
+    ret
 
 .org 0x040
 .global vdso_return_from_trap
