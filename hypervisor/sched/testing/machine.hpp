@@ -75,6 +75,23 @@ public:
         cpus_[task.home].reconsider = true;
     }
 
+    // Puts it to sleep for good.
+    void halt(Task& task)
+    {
+        if (!task.sleeping) {
+            auto& cpu = cpus_[task.home];
+            account(task.home);
+            if (task.running) {
+                stop(task);
+                cpu.running = nullptr;
+            }
+            cpu.policy->block(task.entity, now_);
+            cpu.reconsider = true;
+            task.sleeping = true;
+        }
+        task.wakes_at = no_deadline;
+    }
+
     // The timers fire up to this much late.
     void set_jitter(Nanoseconds most, std::uint64_t seed)
     {
@@ -157,7 +174,7 @@ private:
     {
         for (auto& owned : tasks_) {
             Task& task = *owned;
-            if (!task.sleeping || after(task.wakes_at, now_) > 0)
+            if (!task.sleeping || task.wakes_at == no_deadline || after(task.wakes_at, now_) > 0)
                 continue;
             task.sleeping = false;
             task.woken = true;
