@@ -15,6 +15,7 @@
 #include "lib/domain_config.hpp"
 #include "lib/hypervisor.hpp"
 #include "lib/registry.hpp"
+#include "lib/sched_simulate.hpp"
 
 namespace pvn::tools {
 namespace {
@@ -280,6 +281,7 @@ int run(int argc, char** argv)
     auto* const debug_command = app.add_subcommand("debug", "looks into the hypervisor");
     debug_command->require_subcommand(1);
     debug_command->add_subcommand("audit", "checks the frame table against all page tables")->callback([&] { audit(); });
+    add_sched_commands(app);
     CLI11_PARSE(app, argc, argv);
     return 0;
 }
