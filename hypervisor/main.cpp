@@ -294,6 +294,9 @@ extern "C" [[noreturn]] void hypervisor_main(std::uint32_t magic, std::uint32_t 
     log("Paravane 0.1, ABI version {}", std::uint64_t{PVN_ABI_VERSION});
     cpu::check_features();
     if (!boot::read(magic, information, early_physical, machine.boot)) panic("the boot loader gave no memory map");
+    // The M2P's place in the slot is one table of level 2: an entry for each frame below 512 GiB.
+    constexpr std::uint64_t most_memory = std::uint64_t{512} * 512 * 512 * page_size;
+    if (auto const lost = boot::cut_memory(machine.boot, most_memory); lost != 0) log("{} MiB of RAM above 512 GiB are not used", lost >> 20);
 
     auto const own = boot_range();
     BootAllocator allocator{own.base, own.base + own.length};

@@ -97,6 +97,18 @@ bool read(std::uint32_t magic, std::uint64_t information, PhysicalReader physica
     return false;
 }
 
+std::uint64_t cut_memory(BootInfo& info, std::uint64_t end)
+{
+    std::uint64_t lost = 0;
+    for (auto& range : std::span{info.map}.first(info.map_entries)) {
+        if (range.type != MemoryType::ram || (range.base < end && range.length <= end - range.base)) continue;
+        auto const kept = range.base < end ? end - range.base : 0;
+        lost += range.length - kept;
+        range.length = kept;
+    }
+    return lost;
+}
+
 std::string_view option(std::string_view line, std::string_view key)
 {
     while (!line.empty()) {

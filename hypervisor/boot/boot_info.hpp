@@ -41,6 +41,9 @@ inline constexpr std::uint32_t multiboot1_magic = 0x2badb002, multiboot2_magic =
 using PhysicalReader = std::span<std::byte const> (*)(std::uint64_t address, std::uint64_t size);
 bool read(std::uint32_t magic, std::uint64_t information, PhysicalReader physical, BootInfo& to);
 
+// RAM from `end` on is left out; returns how much that was, in bytes.
+std::uint64_t cut_memory(BootInfo&, std::uint64_t end);
+
 // The value of `key=value` among the space-separated words of a command line; empty if it is not there.
 std::string_view option(std::string_view command_line, std::string_view key);
 // The same as a number of bytes with an optional suffix K, M or G; `otherwise` if it is not there or not a number.

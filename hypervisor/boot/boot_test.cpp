@@ -13,6 +13,21 @@
 namespace pvn::boot {
 namespace {
 
+TEST(BootInfo, MemoryBeyondALimitIsCut)
+{
+    BootInfo info{};
+    info.map_entries = 4;
+    info.map[0] = {0, 100, MemoryType::ram};
+    info.map[1] = {950, 100, MemoryType::ram};
+    info.map[2] = {1000, 50, MemoryType::reserved};
+    info.map[3] = {2000, ~std::uint64_t{0} - 2000, MemoryType::ram};
+    EXPECT_EQ(cut_memory(info, 1000), 50 + ~std::uint64_t{0} - 2000);
+    EXPECT_EQ(info.map[0].length, 100u);
+    EXPECT_EQ(info.map[1].length, 50u);
+    EXPECT_EQ(info.map[2].length, 50u);
+    EXPECT_EQ(info.map[3].length, 0u);
+}
+
 TEST(Options, ValueOfAKey)
 {
     EXPECT_EQ(option("paravane dom0_mem=512M console=com1", "dom0_mem"), "512M");
@@ -112,6 +127,11 @@ TEST(Elf, SaysWhatIsWrong)
     EXPECT_EQ(error_of([](File& f) { f.notes[0].name[0] = 'X'; }), "no Paravane notes: not a kernel ported to Paravane");
     EXPECT_EQ(error_of([](File& f) { f.notes[0].value = 99; }), "built for another version of the ABI");
     EXPECT_EQ(error_of([](File& f) { f.notes[2].value = PVN_SLOT_BASE; }), "its VIRTUAL_BASE note does not fit");
+    EXPECT_EQ(error_of([](File& f) { f.notes[2].value = 0x0000800000000000; }), "its VIRTUAL_BASE note does not fit");
+    EXPECT_EQ(error_of([](File& f) { f.notes[2].value = 0xffff7fffc0000000; }), "its VIRTUAL_BASE note does not fit");
+    EXPECT_EQ(error_of([](File& f) {
+        f.load.p_memsz = 2u << 30, f.load.p_paddr = 0, f.notes[2].value = 0x00007fffc0000000, f.notes[1].value = 0x00007fffc0000000;
+    }), "its VIRTUAL_BASE note does not fit");
     EXPECT_EQ(error_of([](File& f) { f.notes[1].value = 7; }), "its entry is outside the image");
 }
 

@@ -46,6 +46,8 @@ void read_notes(std::span<std::byte const> notes, Notes& to)
 }
 
 constexpr bool in_slot(std::uint64_t address) { return address >> 39 == PVN_SLOT_BASE >> 39; }
+// 48-bit addresses: [sdm/1] 3.3.7.1
+constexpr bool canonical(std::uint64_t address) { return address >> 47 == 0 || address >> 47 == 0x1ffff; }
 
 }  // namespace
 
@@ -88,9 +90,9 @@ Reading read_kernel(std::span<std::byte const> file)
     if (*notes.abi != PVN_ABI_VERSION) return fail("built for another version of the ABI");
     auto const base = *notes.virtual_base;
     constexpr std::uint64_t gib = 1 << 30;
-    if (base % gib != 0 || in_slot(base) || in_slot(base + image.highest) || image.highest > 2 * gib)
+    if (base % gib != 0 || !canonical(base) || !canonical(base + image.highest - 1) || in_slot(base) || in_slot(base + image.highest) || image.highest > 2 * gib)
         return fail("its VIRTUAL_BASE note does not fit");
-    if (notes.direct_map && (*notes.direct_map % (512 * gib) != 0 || in_slot(*notes.direct_map))) return fail("its DIRECT_MAP note does not fit");
+    if (notes.direct_map && (*notes.direct_map % (512 * gib) != 0 || !canonical(*notes.direct_map) || in_slot(*notes.direct_map))) return fail("its DIRECT_MAP note does not fit");
     if (*notes.entry < base + image.lowest || *notes.entry >= base + image.highest) return fail("its entry is outside the image");
     image.entry = *notes.entry;
     image.virtual_base = base;

@@ -60,6 +60,7 @@ struct Domain {
     event::PortTable ports PVN_GUARDED_BY(ports_lock);
 
     std::array<TrapCount, 64> traps{};       // approximate when several of its vCPUs trap
+    std::uint32_t refused_stores{};          // of which a line was logged; likewise
     std::uint64_t console_credit{};          // of the console's lock: bytes it may still write before the next refill
     std::uint64_t console_refill{};
 

@@ -393,6 +393,8 @@ Result<void> destroy(DomainId id)
         return Fail{Error::busy};  // another domain still maps some
     }
     take_out(domain);
+    for (auto* other = first_from(0); other != nullptr; other = first_from(other->id.raw() + 1u))
+        event::LockedPorts{*other}.of(*other).withdraw_offers(domain.id);
     return bury(domain);
 }
 

@@ -43,6 +43,7 @@ struct Vcpu {
     // Valid while it is not active; the active vCPU's are on the entry stack and in the CPU.
     Registers registers{};
     std::uint64_t fs_base{}, gs_base{};
+    std::uint32_t tsc_aux{};     // valid always
     std::array<std::uint16_t, 4> selectors{};  // DS ES FS GS
     std::array<std::uint64_t, 4> debug_address{};
     std::uint64_t debug_control{0x400};

@@ -62,8 +62,8 @@ bool page_table_store(Vcpu& vcpu, Registers& r, std::uint64_t address)
         if (effect.write) {
             auto const seen = table->compare_exchange_entry(domain.id, frame, index, old, effect.value);
             if (!seen) {
-                static constinit unsigned lines = 0;  // a guest can do this as often as it likes
-                if (lines < 100 && ++lines != 0) log("d{}: a store of {} to entry {} of level-{} table {} was refused (error {}) at {}", domain.id.raw(), Hex{effect.value}, index,
+                constexpr unsigned most_lines = 20;  // a guest can do this as often as it likes
+                if (domain.refused_stores < most_lines && ++domain.refused_stores != 0) log("d{}: a store of {} to entry {} of level-{} table {} was refused (error {}) at {}", domain.id.raw(), Hex{effect.value}, index,
                     frames::level_of(table->type(frame)), Hex{frame.raw()}, static_cast<std::int64_t>(seen.error()), Hex{r.rip});
                 return false;
             }

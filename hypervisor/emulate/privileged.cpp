@@ -32,7 +32,7 @@ struct Context {
 
 constexpr std::uint64_t shown_cr0 = 0x80050033;
 
-std::uint64_t shown_cr4() { return cpu::read_cr4() & ~std::uint64_t{0x2000}; }
+std::uint64_t shown_cr4() { return cpu::read_cr4() & ~std::uint64_t{0x2040}; }  // VMXE and MCE are not the guest's business
 
 std::uint64_t read_control(Vcpu& vcpu, unsigned number, bool& known)
 {
@@ -90,6 +90,10 @@ bool read_msr(Context const& c)
     case 0xc0000102: value = __atomic_load_n(&c.vcpu.page->user_gs_base, __ATOMIC_RELAXED); break;
     case cpu::msr::efer: value = 0xd01; break;  // NXE LMA LME SCE
     case cpu::msr::pat: value = 0x0407050600070106; break;
+    case cpu::msr::tsc_aux:
+        if (!cpu::has_tsc_aux()) return false;
+        value = c.vcpu.tsc_aux;
+        break;
     default: return false;
     }
     c.r.rax = static_cast<std::uint32_t>(value);
@@ -105,6 +109,11 @@ bool write_msr(Context const& c)
     case cpu::msr::fs_base: cpu::write_fs_base(value); return true;
     case 0xc0000101: cpu::write_gs_base(value); return true;
     case 0xc0000102: __atomic_store_n(&c.vcpu.page->user_gs_base, value, __ATOMIC_RELAXED); return true;
+    case cpu::msr::tsc_aux:
+        if (!cpu::has_tsc_aux() || value >> 32 != 0) return false;
+        c.vcpu.tsc_aux = static_cast<std::uint32_t>(value);
+        cpu::write_msr(cpu::msr::tsc_aux, value);
+        return true;
     default: return false;
     }
 }

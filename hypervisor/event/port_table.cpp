@@ -77,6 +77,14 @@ Result<Port> PortTable::bind_domain(PortTable& remote, Port remote_port)
     return port;
 }
 
+void PortTable::withdraw_offers(DomainId to)
+{
+    constexpr DomainId nobody{0xffff};
+    for (Entry& entry : entries_)
+        if (entry.state == PortState::unbound && entry.remote == to)
+            entry.remote = nobody;
+}
+
 Result<Port> PortTable::bind_virq(std::uint32_t virq, VcpuId vcpu)
 {
     if (virq >= PVN_VIRQ_COUNT)

@@ -95,6 +95,9 @@ public:
         }
     }
 
+    // That domain is gone, and its id may become another's: what is offered to it is offered to nobody.
+    void withdraw_offers(DomainId to);
+
     // Signals the other end.  A port that is (again) unbound signals nobody; that is no error.
     // invalid (port out of range), not_found (closed), invalid (virq or irq), again (`other` is not the destination).
     Result<Raised> send(Port port, PortTable const& other, SharedPages theirs) const;

@@ -128,6 +128,19 @@ TEST_F(PortTableTest, bind_domain_errors)
     EXPECT_EQ(failure([&] { return a.table.bind_domain(b.table, for_other); }), Error::denied);  // before no_space
 }
 
+TEST_F(PortTableTest, an_offer_dies_with_the_domain_it_was_made_to)
+{
+    auto const to_b = a.table.allocate(DomainId{2}).value(), to_other = a.table.allocate(DomainId{77}).value();
+    auto const [ours, theirs] = connect();
+    a.table.withdraw_offers(DomainId{2});
+    EXPECT_EQ(status(a, to_b).state, unsigned{PVN_PORT_UNBOUND});
+    EXPECT_EQ(status(a, to_b).remote_domain, 0xffff);
+    EXPECT_EQ(status(a, to_other).remote_domain, 77);
+    EXPECT_TRUE(a.table.paired(ours, b.table));
+    EXPECT_EQ(failure([&] { return b.table.bind_domain(a.table, to_b); }), Error::denied);
+    EXPECT_TRUE(a.table.close(to_b, a.table, a.pages()));
+}
+
 TEST_F(PortTableTest, a_domain_may_bind_to_itself)
 {
     Port const left = a.table.allocate(DomainId{1}).value();

@@ -50,6 +50,7 @@ constexpr Call calls[] = {
     {PVN_VCPU_QUERY, For::all, vcpu_query},
     {PVN_VCPU_SET_USER_GS, For::all, vcpu_set_user_gs},
     {PVN_VCPU_SET_IO_BITMAP, For::all, vcpu_set_io_bitmap},
+    {PVN_TIME_SET_WALL_CLOCK, For::privileged, time_set_wall_clock},
     {PVN_PHYS_MAP_GSI, For::privileged, phys_map_gsi},
     {PVN_PHYS_UNMAP, For::privileged, phys_unmap},
     {PVN_PHYS_EOI, For::privileged, phys_eoi},
@@ -77,6 +78,7 @@ constexpr Call calls[] = {
     {PVN_SYSTEM_CONSOLE_READ, For::privileged, system_console_read},
     {PVN_SYSTEM_INFO, For::all, system_info},
     {PVN_SYSTEM_LOG_READ, For::privileged, system_log_read},
+    {PVN_SYSTEM_DEBUG_KEY, For::privileged, system_debug_key},
     {PVN_MULTI, For::all, multi},
 };
 static_assert(std::ranges::is_sorted(calls, {}, &Call::number));

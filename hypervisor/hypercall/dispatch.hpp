@@ -87,6 +87,7 @@ Outcome vcpu_down(Vcpu&, Arguments const&);
 Outcome vcpu_query(Vcpu&, Arguments const&);
 Outcome vcpu_set_user_gs(Vcpu&, Arguments const&);
 Outcome vcpu_set_io_bitmap(Vcpu&, Arguments const&);
+Outcome time_set_wall_clock(Vcpu&, Arguments const&);
 Outcome phys_map_gsi(Vcpu&, Arguments const&);
 Outcome phys_unmap(Vcpu&, Arguments const&);
 Outcome phys_eoi(Vcpu&, Arguments const&);
@@ -113,6 +114,7 @@ Outcome system_version(Vcpu&, Arguments const&);
 Outcome system_console_write(Vcpu&, Arguments const&);
 Outcome system_console_read(Vcpu&, Arguments const&);
 Outcome system_info(Vcpu&, Arguments const&);
+Outcome system_debug_key(Vcpu&, Arguments const&);
 Outcome system_log_read(Vcpu&, Arguments const&);
 Outcome multi(Vcpu&, Arguments const&);
 

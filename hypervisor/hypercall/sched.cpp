@@ -31,6 +31,7 @@ Outcome sched_shutdown(Vcpu& vcpu, Arguments const& a)
 Outcome sched_poll(Vcpu& vcpu, Arguments const& a)
 {
     if (a[1] > vcpu.poll_ports.size() || a[0] % 4 != 0) return Fail{Error::invalid};
+    if (a[1] == 0 && a[2] == 0) return Fail{Error::invalid};  // nothing could end it
     GuestIn<std::uint32_t> const list{vcpu, a[0]};
     auto const pages = event::pages_of(*vcpu.domain);
     for (std::uint64_t i = 0; i < a[1]; ++i) {

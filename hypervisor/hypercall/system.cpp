@@ -5,6 +5,7 @@
 
 #include "arch/x86/per_cpu.hpp"
 #include "console/log.hpp"
+#include "debug/keys.hpp"
 #include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
@@ -103,6 +104,13 @@ Outcome system_info(Vcpu& vcpu, Arguments const& a)
     copy_text(info.scheduler, schedule::policy_name());
     copy_text(info.version, "Paravane 0.1");
     PVN_CHECK((GuestOut<pvn_system_info>{vcpu, a[0]}.write(info)));
+    return 0;
+}
+
+Outcome system_debug_key(Vcpu&, Arguments const& a)
+{
+    if (a[0] > 0x7f) return Fail{Error::invalid};
+    PVN_CHECK(debug::key(static_cast<char>(a[0])));
     return 0;
 }
 

@@ -41,6 +41,7 @@ enum class Kind : std::uint8_t { unused, edge_pin, level_pin, message };
 struct Irq {
     Kind kind;
     std::uint32_t pin;
+    std::uint32_t flags;  // PVN_GSI_..., of a pin
     Domain* domain;
     Port port;
 };
@@ -62,7 +63,7 @@ Result<std::uint32_t> allocate(Kind kind, std::uint32_t pin) PVN_REQUIRES(lock)
 {
     for (std::uint32_t i = 0; i < irqs.size(); ++i)
         if (irqs[i].kind == Kind::unused) {
-            irqs[i] = {kind, pin, nullptr, Port{}};
+            irqs[i] = {kind, pin, 0, nullptr, Port{}};
             return i;
         }
     return Fail{Error::no_space};
@@ -131,9 +132,11 @@ Result<std::uint32_t> map_gsi(std::uint32_t gsi, std::uint32_t flags)
     Guard const guard{lock};
     if (gsi >= pins || (flags & ~std::uint32_t{PVN_GSI_LEVEL | PVN_GSI_ACTIVE_LOW}) != 0) return Fail{Error::invalid};
     for (std::uint32_t i = 0; i < irqs.size(); ++i)
-        if ((irqs[i].kind == Kind::edge_pin || irqs[i].kind == Kind::level_pin) && irqs[i].pin == gsi) return i;
+        if ((irqs[i].kind == Kind::edge_pin || irqs[i].kind == Kind::level_pin) && irqs[i].pin == gsi)
+            return irqs[i].flags == flags ? Result<std::uint32_t>{i} : Fail{Error::exists};
     if (gsi == 4) return Fail{Error::busy};  // the hypervisor's serial port
     auto const irq = PVN_TRY(allocate((flags & PVN_GSI_LEVEL) != 0 ? Kind::level_pin : Kind::edge_pin, gsi));
+    irqs[irq].flags = flags;
     io_apic(0x10 + 2 * gsi + 1, local_apic::id() << 24);
     io_apic(0x10 + 2 * gsi, pin_masked | static_cast<std::uint32_t>(vector::first_irq + irq) | ((flags & PVN_GSI_LEVEL) != 0 ? pin_level : 0) |
                                 ((flags & PVN_GSI_ACTIVE_LOW) != 0 ? pin_active_low : 0));

@@ -12,7 +12,7 @@ namespace pvn::clock {
 namespace {
 
 constexpr std::uint64_t pit_hz = 1193182;
-constinit std::uint64_t base = 0, khz = 0, boot_seconds = 0;
+constinit std::uint64_t base = 0, khz = 0, wall_at_start = 0;
 constinit std::uint64_t mul = 0;             // ns = ticks * mul >> 32; above 2^32 if the TSC is slower than 1 GHz
 constinit std::uint64_t apic_per_second = 0;
 
@@ -68,13 +68,13 @@ void initialise()
     apic_per_second = apic * pit_hz / ticks;
     mul = (std::uint64_t{1000000000} << 32) / hz;
     base = cpu::read_tsc();
-    boot_seconds = read_real_time_clock();
+    wall_at_start = read_real_time_clock() * 1000000000;
     log("clock: TSC {} kHz, local APIC timer {} Hz", khz, apic_per_second);
 }
 
 std::uint64_t now() { return static_cast<std::uint64_t>(static_cast<unsigned __int128>(cpu::read_tsc() - base) * mul >> 32); }
 std::uint64_t tsc_khz() { return khz; }
-std::uint64_t wall_seconds() { return boot_seconds; }
+void set_wall(std::uint64_t at_start) { wall_at_start = at_start; }
 
 void program(std::uint64_t deadline)
 {
@@ -109,8 +109,8 @@ void publish_wall(Domain& domain)
     auto& page = *domain.page;
     auto const version = __atomic_load_n(&page.wall_version, __ATOMIC_RELAXED) | 1;
     __atomic_store_n(&page.wall_version, version, __ATOMIC_RELEASE);
-    page.wall_seconds = boot_seconds;
-    page.wall_nanoseconds = 0;
+    page.wall_seconds = wall_at_start / 1000000000;
+    page.wall_nanoseconds = static_cast<std::uint32_t>(wall_at_start % 1000000000);
     __atomic_store_n(&page.wall_version, version + 1, __ATOMIC_RELEASE);
 }
 

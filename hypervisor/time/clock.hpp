@@ -12,9 +12,10 @@ namespace pvn::clock {
 void initialise();
 std::uint64_t now();                   // ns since the start of Paravane
 std::uint64_t tsc_khz();
-std::uint64_t wall_seconds();          // at system time 0, from the real-time clock
+// The wall clock at system time 0, ns since 1970: from the real-time clock, until somebody knows better.  With domains::lock.
+void set_wall(std::uint64_t at_start);
 void program(std::uint64_t deadline);  // an interrupt on vector::timer at that system time; ~0: none
 void publish(Vcpu&);                   // the vCPU page's time
-void publish_wall(Domain&);
+void publish_wall(Domain&);            // with domains::lock
 
 }  // namespace pvn::clock

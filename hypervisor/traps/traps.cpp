@@ -4,6 +4,7 @@
 #include "arch/x86/debug_registers.hpp"
 #include "arch/x86/descriptor.hpp"
 #include "arch/x86/ldt.hpp"
+#include "arch/x86/machine_check.hpp"
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
 #include "arch/x86/vdso.hpp"
@@ -147,6 +148,8 @@ extern "C" void enter_from_guest(Registers* registers)
         guest_trap(vcpu, r);
     else if (r.vector == vector::int80)
         guest_trap(vcpu, r);
+    else if (r.vector == vector::machine_check)
+        machine_check::handle(r);
     else if (r.vector == vector::upcall) {
         // From the vDSO: finishes its return and delivers; from elsewhere in ring 1: delivers.  leave() does both.
         if (!vdso::finish_return(vcpu, r)) fault_of_returned_frame(vcpu, r);
@@ -207,8 +210,9 @@ extern "C" void trap_in_hypervisor(Registers* registers)
 extern "C" [[noreturn]] void fatal_trap(Registers* registers)
 {
     console::take_for_panic();
+    if (registers->vector == vector::machine_check) machine_check::handle(*registers);
     log("trap {} at {} cs {} rsp {}", registers->vector, Hex{registers->rip}, Hex{registers->cs}, Hex{registers->rsp});
-    panic(registers->vector == vector::machine_check ? "machine check" : "double fault");
+    panic("double fault");
 }
 
 }  // namespace pvn

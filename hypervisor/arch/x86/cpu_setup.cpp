@@ -7,6 +7,7 @@
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/io_bitmap.hpp"
 #include "arch/x86/ldt.hpp"
+#include "arch/x86/machine_check.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
 #include "arch/x86/per_cpu.hpp"
@@ -183,13 +184,18 @@ void load_tables()
     write_cr3(this_cpu().hypervisor_root);
 }
 
+constinit bool tsc_aux_there = false;
+
 void set_control_registers()
 {
+    tsc_aux_there = (cpuid(0x80000001).d & 1u << 27) != 0;
     // CR0: PE MP ET NE WP AM PG; WP so that a guest kernel respects read-only pages (rule 2).
     write_cr0(0x80050033);
     // CR4: PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE, SMEP, and no PGE: nothing a guest marks global outlives a change of root.
     // SMAP stays off: STAC and CLAC do not exist in ring 1 ([sdm/2] STAC), so a guest could not use it.  docs/threat-model.md
-    write_cr4(0x20 | 0x200 | 0x400 | 0x10000 | 0x40000 | (cpuid(7).b & 1u << 7 ? 0x100000 : 0));
+    // MCE: without it a machine check shuts the CPU down, without a word.
+    machine_check::initialise();
+    write_cr4(0x20 | (machine_check::available() ? 0x40 : 0) | 0x200 | 0x400 | 0x10000 | 0x40000 | (cpuid(7).b & 1u << 7 ? 0x100000 : 0));
     asm volatile("xsetbv" : : "c"(0), "a"(static_cast<std::uint32_t>(allowed_xcr0())), "d"(0));
 
     write_msr(msr::efer, read_msr(msr::efer) | 1);  // SYSCALL
@@ -203,6 +209,9 @@ void set_control_registers()
 }
 
 }  // namespace
+
+// [sdm/2] RDTSCP: what ring 1 and 3 read with it, and with RDPID.
+bool has_tsc_aux() { return tsc_aux_there; }
 
 std::uint64_t allowed_xcr0()
 {
@@ -258,11 +267,9 @@ void save(Vcpu& vcpu)
     vcpu.fs_base = read_fs_base();
     vcpu.gs_base = read_gs_base();
     asm volatile("xsave64 (%0)" : : "r"(vcpu.fpu), "a"(~0u), "d"(~0u) : "memory");
-    if (vcpu.debug_control & 0xff) {
-        std::uint64_t status;
-        asm volatile("mov %%dr6, %0" : "=r"(status));
-        vcpu.debug_status = status;
-    }
+    std::uint64_t status;
+    asm volatile("mov %%dr6, %0" : "=r"(status));
+    vcpu.debug_status = status;
 }
 
 void load(Vcpu& vcpu)
@@ -287,12 +294,13 @@ void load(Vcpu& vcpu)
     LOAD_SELECTOR("gs", vcpu.selectors[3]);
     write_fs_base(vcpu.fs_base);
     write_gs_base(vcpu.gs_base);
+    if (has_tsc_aux()) write_msr(msr::tsc_aux, vcpu.tsc_aux);
     asm volatile("xrstor64 (%0)" : : "r"(vcpu.fpu), "a"(~0u), "d"(~0u) : "memory");
     asm volatile("mov %0, %%dr7" : : "r"(std::uint64_t{0x400}));
-    if (vcpu.debug_control & 0xff) {
+    asm volatile("mov %0, %%dr6" : : "r"(vcpu.debug_status));  // single steps write it too
+    if (vcpu.debug_control & 0xff) {  // DR7 is loaded on the way out
         asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3" : : "r"(vcpu.debug_address[0]),
                      "r"(vcpu.debug_address[1]), "r"(vcpu.debug_address[2]), "r"(vcpu.debug_address[3]));
-        asm volatile("mov %0, %%dr6" : : "r"(vcpu.debug_status));  // DR7 is loaded on the way out
     }
     load_root(vcpu.root);
     self.current = &vcpu;

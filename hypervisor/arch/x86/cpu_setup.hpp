@@ -25,6 +25,7 @@ void save(Vcpu&);
 void load_root(MachineFrame l4);
 void set_descriptor(unsigned index, std::uint64_t value);
 std::uint64_t allowed_xcr0();
+bool has_tsc_aux();
 }  // namespace cpu
 
 }  // namespace pvn

@@ -53,15 +53,6 @@ std::uint64_t fs()
     return s;
 }
 
-// Until another domain has run here, or there is none any more.
-void let_others_run()
-{
-    auto const& run = guest::vcpu().runstate;
-    auto const before = __atomic_load_n(&run.time[PVN_RUNSTATE_RUNNABLE], __ATOMIC_RELAXED);
-    for (auto const end = guest::now() + 500000000; guest::now() < end && __atomic_load_n(&run.time[PVN_RUNSTATE_RUNNABLE], __ATOMIC_RELAXED) == before;)
-        CHECK_EQUAL(hypercall(PVN_SCHED_YIELD), 0);
-}
-
 int upcalls;
 void on_event(guest::Registers& r)
 {
@@ -218,7 +209,7 @@ void guest_main()
     for (int i = 0; i < 20; ++i) {
         std::uint64_t const count = i % 2 == 0 ? 8 : 1025 + self;
         CHECK_EQUAL(set(table, count), 0);
-        let_others_run();
+        guest::let_others_run();
         CHECK_EQUAL(load_fs(selector(0)).vector, -1);
         CHECK_EQUAL(fs_base(), own_base);
         CHECK_EQUAL(load_fs(selector(count)).error, count * 8 + 4);
@@ -229,7 +220,7 @@ void guest_main()
     asm volatile("mov %w0, %%ds; mov %w0, %%es" : : "r"(selector(1)));
     CHECK_EQUAL(set(nullptr, 0), 0);
     auto const stolen = guest::vcpu().runstate.time[PVN_RUNSTATE_RUNNABLE];
-    let_others_run();
+    guest::let_others_run();
     CHECK_EQUAL(fs(), guest::vcpu().runstate.time[PVN_RUNSTATE_RUNNABLE] != stolen ? 0 : selector(5));
     CHECK_EQUAL(load_fs(selector(0)).vector, 13);
     guest::vcpu().event_pending = 1;

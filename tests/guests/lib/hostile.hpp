@@ -74,6 +74,15 @@ inline void arm_timer(std::uint64_t ns)
     CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, now() + ns), 0);
 }
 
+// Until another domain has run here, or there is none any more.
+inline void let_others_run()
+{
+    auto const& run = vcpu().runstate;
+    auto const before = __atomic_load_n(&run.time[PVN_RUNSTATE_RUNNABLE], __ATOMIC_RELAXED);
+    for (auto const end = now() + 500000000; now() < end && __atomic_load_n(&run.time[PVN_RUNSTATE_RUNNABLE], __ATOMIC_RELAXED) == before;)
+        CHECK_EQUAL(hypercall(PVN_SCHED_YIELD), 0);
+}
+
 // A small generator with a fixed seed: a failure comes again.
 struct Random {
     std::uint64_t state;
