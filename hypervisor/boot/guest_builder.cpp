@@ -100,16 +100,21 @@ pvn_start_info& GuestBuilder::start_info(std::string_view command_line)
 
 bool GuestBuilder::map(std::uint64_t address, std::uint64_t pfn, std::uint64_t protection)
 {
-    auto at = layout_.tables_pfn;
-    for (unsigned level = 4; level > 1; --level) {
-        auto& entry = table(at)[address >> (3 + 9 * level) & 511];
-        if (entry == 0) {
-            if (next_table_ == layout_.tables_pfn + layout_.tables_count) return false;
-            entry = memory_.mfn(next_table_++) * page_size | present | writable | accessed;
+    // Neighbours share their level-1 table: the walk to it is done once.
+    if (auto const region = address >> 21; region != mapped_region_ || mapped_l1_ == nullptr) {
+        auto at = layout_.tables_pfn;
+        for (unsigned level = 4; level > 1; --level) {
+            auto& entry = table(at)[address >> (3 + 9 * level) & 511];
+            if (entry == 0) {
+                if (next_table_ == layout_.tables_pfn + layout_.tables_count) return false;
+                entry = memory_.mfn(next_table_++) * page_size | present | writable | accessed;
+            }
+            at = memory_.pfn_of((entry & frame_mask) / page_size);
         }
-        at = memory_.pfn_of((entry & frame_mask) / page_size);
+        mapped_region_ = region;
+        mapped_l1_ = table(at);
     }
-    table(at)[address >> 12 & 511] = memory_.mfn(pfn) * page_size | protection;
+    mapped_l1_[address >> 12 & 511] = memory_.mfn(pfn) * page_size | protection;
     return true;
 }
 

@@ -72,6 +72,8 @@ private:
     KernelImage const& image_;
     GuestLayout layout_{};
     std::uint64_t next_table_{};
+    std::uint64_t mapped_region_{};
+    std::uint64_t* mapped_l1_{};  // the level-1 table of that region
     std::uint64_t initrd_size_{};
 };
 
