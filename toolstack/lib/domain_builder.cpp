@@ -1,76 +1,55 @@
 // SPDX-License-Identifier: MIT
 #include "lib/domain_builder.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <signal.h>
+#include <sys/random.h>
 
-#include <cerrno>
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
-#include <map>
-#include <memory>
-#include <unordered_map>
+#include <optional>
 #include <vector>
 
 #include "boot/elf.hpp"
 #include "boot/guest_builder.hpp"
+#include "lib/registry.hpp"
 
 namespace pvn::tools {
 namespace {
 
-// A file's bytes, mapped.
-class Content {
-public:
-    explicit Content(std::string const& name)
-    {
-        File const file{open(name.c_str(), O_RDONLY | O_CLOEXEC)};
-        struct stat status{};
-        if (file.get() < 0 || fstat(file.get(), &status) != 0) throw Problem{fmt::format("cannot read {}: {}", name, std::strerror(errno))};
-        if (!S_ISREG(status.st_mode) || status.st_size == 0) throw Problem{fmt::format("{} is no file with contents", name)};
-        size_ = static_cast<std::size_t>(status.st_size);
-        memory_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
-        if (memory_ == MAP_FAILED) throw Problem{fmt::format("cannot read {}: {}", name, std::strerror(errno))};
-    }
-    Content(Content const&) = delete;
-    Content& operator=(Content const&) = delete;
-    ~Content() { munmap(memory_, size_); }
-    std::span<std::byte const> bytes() const { return {static_cast<std::byte const*>(memory_), size_}; }
-
-private:
-    void* memory_;
-    std::size_t size_;
-};
-
 // The domain's memory, mapped in pieces as they are needed.
 class MappedMemory final : public boot::GuestMemory {
 public:
-    explicit MappedMemory(std::vector<std::uint64_t> frames) : frames_{std::move(frames)}
-    {
-        for (std::uint64_t pfn = 0; pfn < frames_.size(); ++pfn) numbers_.emplace(frames_[pfn], pfn);
-    }
+    explicit MappedMemory(std::vector<std::uint64_t> frames) : frames_{std::move(frames)}, pieces_((frames_.size() + piece_pages - 1) / piece_pages) {}
     bool has(std::uint64_t pfn) override { return pfn < frames_.size(); }
     char* page(std::uint64_t pfn) override
     {
         if (!has(pfn)) return nullptr;
-        auto const piece = pfn / piece_pages;
-        auto found = pieces_.find(piece);
-        if (found == pieces_.end()) {
-            auto const first = piece * piece_pages;
-            auto const count = std::min<std::uint64_t>(piece_pages, frames_.size() - first);
-            found = pieces_.emplace(piece, ForeignPages{{frames_.data() + first, count}}).first;
+        auto& piece = pieces_[pfn / piece_pages];
+        if (!piece) {
+            auto const first = pfn / piece_pages * piece_pages;
+            piece.emplace(std::span{frames_.data() + first, std::min<std::uint64_t>(piece_pages, frames_.size() - first)});
         }
-        return found->second.data() + pfn % piece_pages * PVN_PAGE_SIZE;
+        return piece->data() + pfn % piece_pages * PVN_PAGE_SIZE;
     }
     std::uint64_t mfn(std::uint64_t pfn) override { return frames_[pfn]; }
-    std::uint64_t pfn_of(std::uint64_t mfn) override { return numbers_.at(mfn); }
+    // Asked for page tables only, which lie together: looked for around the last one.
+    std::uint64_t pfn_of(std::uint64_t mfn) override
+    {
+        for (std::uint64_t distance = 0; distance < frames_.size(); ++distance)
+            for (auto const at : {found_ + distance, found_ - distance})  // before the first is beyond the last
+                if (at < frames_.size() && frames_[at] == mfn) return found_ = at;
+        throw Problem{"a page table names a frame that the domain does not have"};
+    }
     std::uint64_t end() override { return frames_.size(); }
 
 private:
     static constexpr std::uint64_t piece_pages = 512;
     std::vector<std::uint64_t> frames_;
-    std::unordered_map<std::uint64_t, std::uint64_t> numbers_;
-    std::map<std::uint64_t, ForeignPages> pieces_;
+    std::vector<std::optional<ForeignPages>> pieces_;
+    std::uint64_t found_ = 0;
 };
 
 void expect(std::string_view error, std::string const& what)
@@ -80,15 +59,56 @@ void expect(std::string_view error, std::string const& what)
 
 }  // namespace
 
-NewDomain::NewDomain(Hypervisor const& hypervisor, DomainConfig const& config, std::array<std::uint8_t, 16> const& uuid) : hypervisor_{hypervisor}
+Uuid new_uuid()
+{
+    Uuid uuid;
+    if (getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) throw Problem{"no random numbers for the domain's uuid"};
+    uuid[6] = static_cast<std::uint8_t>((uuid[6] & 0x0f) | 0x40);  // RFC 4122: version 4
+    uuid[8] = static_cast<std::uint8_t>((uuid[8] & 0x3f) | 0x80);
+    return uuid;
+}
+
+Images::Images(DomainConfig const& config) : kernel{config.kernel}
+{
+    if (!config.ramdisk.empty()) ramdisk = std::make_unique<Content>(config.ramdisk);
+    auto const needed = kernel.image().highest + (ramdisk ? ramdisk->bytes().size() : 0);
+    if (needed > config.memory)
+        throw Problem{fmt::format("{}: too little memory: {} MiB, and the kernel{} alone take{} {} MiB; raise `memory`", config.name, config.memory >> 20,
+                                  ramdisk ? " and its ramdisk" : "", ramdisk ? "" : "s", (needed >> 20) + 1)};
+}
+
+void check_memory(Hypervisor const& hypervisor, DomainConfig const& config)
+{
+    auto const free = hypervisor.system().free_frames * PVN_PAGE_SIZE;
+    if (config.memory > free)
+        throw Problem{fmt::format("{} needs {} MiB and the machine has {} MiB free: lower `memory`, or end another domain", config.name, config.memory >> 20,
+                                  free >> 20)};
+}
+
+void checkpoint(char const* name)
+{
+    static char const* const wanted = std::getenv("PVN_TEST_SIGNAL_AT");
+    if (static bool const traced = std::getenv("PVN_TRACE") != nullptr; traced) {
+        static auto const start = std::chrono::steady_clock::now();
+        fmt::print(stderr, "pvn: {:>8.3f} ms {}\n", std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(), name);
+    }
+    auto const length = std::strlen(name);
+    if (wanted != nullptr && std::strncmp(wanted, name, length) == 0 && wanted[length] == ':') raise(std::atoi(wanted + length + 1));
+    stop_if_interrupted();
+}
+
+NewDomain::NewDomain(Hypervisor const& hypervisor, DomainConfig const& config, Images const& images, Uuid const& uuid) : hypervisor_{hypervisor}
 {
     pvn_domain_create request{};
     std::memcpy(request.uuid, uuid.data(), uuid.size());
     request.limit = request.p2m_frames = config.memory / PVN_PAGE_SIZE;
-    request.vcpus = 1;
-    id_ = static_cast<std::uint16_t>(hypervisor_.must("create the domain", PVN_DOMAIN_CREATE, &request));
+    request.vcpus = config.max_vcpus;
+    auto const created = hypervisor_.call(PVN_DOMAIN_CREATE, &request);
+    if (created == -PVN_E_INVALID)
+        throw Problem{fmt::format("{}: this hypervisor refuses `memory` = {} MiB with {} vCPUs; try less", config.name, config.memory >> 20, config.max_vcpus)};
+    id_ = static_cast<std::uint16_t>(Hypervisor::checked("create the domain", created));
     try {
-        build(config);
+        build(config, images);
     } catch (...) {
         destroy_domain(hypervisor_, id_);
         throw;
@@ -100,36 +120,36 @@ NewDomain::~NewDomain()
     if (kept_) return;
     try {
         destroy_domain(hypervisor_, id_);
-    } catch (Problem const&) {
-        // Nothing more can be done here; `pvn list` shows it.
+    } catch (Problem const& problem) {
+        fmt::print(stderr, "pvn: domain {} is left behind: {}\n", id_, problem.what());
     }
 }
 
-void NewDomain::build(DomainConfig const& config)
+void NewDomain::build(DomainConfig const& config, Images const& images)
 {
-    Content const kernel{config.kernel};
-    auto const reading = boot::read_kernel(kernel.bytes());
-    expect(reading.error, config.kernel);
-    auto const& image = reading.image;
+    checkpoint("created");
+    auto const& image = images.kernel.image();
     auto const frames = config.memory / PVN_PAGE_SIZE;
-    for (std::uint64_t done = 0; done < frames;)
+    for (std::uint64_t done = 0; done < frames; stop_if_interrupted())
         done += static_cast<std::uint64_t>(hypervisor_.must("give the domain memory", PVN_DOMAIN_POPULATE, id_, done, frames - done));
+    checkpoint("populated");
 
     std::vector<pvn_mmu_op> promotions;
     boot::GuestLayout layout;
     {
-        MappedMemory memory{hypervisor_.machine_frames(id_, 0, frames)};
+        auto machine = hypervisor_.machine_frames(id_, 0, frames);
+        MappedMemory memory{std::move(machine)};
         boot::GuestBuilder builder{memory, image};
-        expect(builder.load_kernel(kernel.bytes()), config.kernel);
+        expect(builder.load_kernel(images.kernel.elf()), config.kernel);
         expect(builder.place(true), config.kernel);
-        if (!config.initrd.empty()) expect(builder.load_initrd(Content{config.initrd}.bytes()), config.initrd);
+        if (images.ramdisk) expect(builder.load_initrd(images.ramdisk->bytes()), config.ramdisk);
+        checkpoint("loaded");
         auto& info = builder.start_info(config.cmdline);
         info.domain_id = id_;
         info.vcpus = 1;
         info.frames = frames;
-        pvn_system_info system{};
-        hypervisor_.must("ask for the machine's clock", PVN_SYSTEM_INFO, &system);
-        info.tsc_khz = system.tsc_khz;
+        info.vcpus = config.vcpus;
+        info.tsc_khz = hypervisor_.system().tsc_khz;
         info.map_entries = 1;
         info.map[0] = {0, frames, PVN_MAP_RAM, 0};
         console_port_ = static_cast<std::uint32_t>(hypervisor_.must("make the console's event channel", PVN_DOMAIN_EVENT_ALLOC, id_, 0));
@@ -137,10 +157,12 @@ void NewDomain::build(DomainConfig const& config)
         expect(builder.build_tables(), config.kernel);
         builder.for_each_table([&](std::uint64_t pfn, unsigned level) { promotions.push_back({PVN_MMU_OP_PROMOTE, 0, pfn, level, 0, 0}); });
         layout = builder.layout();
+        console_frame_ = memory.mfn(layout.console_pfn);
     }  // Nothing of it is mapped writable here any more: what is to be a page table must not be.
     for (std::size_t done = 0; done < promotions.size(); done += PVN_MMU_QUEUE_MAX)
         hypervisor_.must("make the start-up page tables", PVN_DOMAIN_MMU_QUEUE, id_, promotions.data() + done,
                          std::min<std::size_t>(PVN_MMU_QUEUE_MAX, promotions.size() - done));
+    checkpoint("promoted");
 
     pvn_vcpu_context context{};
     context.rip = image.entry;
@@ -151,7 +173,7 @@ void NewDomain::build(DomainConfig const& config)
     pvn_sched_parameters parameters{};
     parameters.weight = config.weight;
     hypervisor_.must("set the weight", PVN_DOMAIN_SET_SCHED, id_, &parameters);
-    console_frame_ = layout.console_pfn;
+    checkpoint("built");
 }
 
 void destroy_domain(Hypervisor const& hypervisor, std::uint16_t id)

@@ -6,45 +6,161 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <charconv>
-#include <fstream>
-#include <sstream>
+#include <nlohmann/json.hpp>
+#include <optional>
 
-#include "lib/hypervisor.hpp"
+#include "lib/file.hpp"
+#include "paravane/hypercall.h"
 
 namespace pvn::tools {
 namespace {
 
-[[noreturn]] void wrong(std::string_view file, toml::source_region const& where, std::string_view what)
+constexpr std::int64_t most_vcpus = 64;
+
+// One key of the file, with what is needed to say what is wrong with it.
+struct Item {
+    std::string_view file, key;
+    toml::node const& node;
+
+    [[noreturn]] void wrong(std::string_view what) const
+    {
+        throw Problem{fmt::format("{}:{}: `{}` {}", file, node.source().begin.line, key, what)};
+    }
+    std::string text() const
+    {
+        if (auto const value = node.value_exact<std::string>()) {
+            if (value->find('\0') != std::string::npos) wrong("holds a NUL character");
+            return *value;
+        }
+        wrong("must be a text in quotes");
+    }
+    std::string path() const
+    {
+        auto value = text();
+        if (value.empty()) wrong("is empty: write the path of a file, or leave the key out");
+        return value;
+    }
+    std::uint32_t number(std::int64_t most) const
+    {
+        auto const value = node.value_exact<std::int64_t>();
+        if (!value || *value < 1 || *value > most) wrong(fmt::format("must be a number from 1 to {}", most));
+        return static_cast<std::uint32_t>(*value);
+    }
+    OnEnd on_end() const
+    {
+        auto const value = text();
+        for (auto const end : {OnEnd::destroy, OnEnd::restart, OnEnd::preserve})
+            if (value == text_of(end)) return end;
+        wrong("must be \"destroy\", \"restart\" or \"preserve\"");
+    }
+};
+
+std::string name(Item const& item)
 {
-    throw Problem{fmt::format("{}:{}: {}", file, where.begin.line, what)};
+    auto value = item.text();
+    bool const good = !value.empty() && value.size() <= 64 && value.front() != '.' && value.front() != '-' && value != "dom0" &&
+                      std::ranges::all_of(value, [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; }) &&
+                      !std::ranges::all_of(value, [](unsigned char c) { return std::isdigit(c); });
+    if (!good) item.wrong("must be 1 to 64 letters, digits, `-`, `_` or `.`, begin with none of `-` and `.`, and be neither a number nor dom0");
+    return value;
 }
 
-std::string text(std::string_view file, std::string_view key, toml::node const& node)
+std::string command_line(Item const& item)
 {
-    if (auto const value = node.value_exact<std::string>()) return *value;
-    wrong(file, node.source(), fmt::format("`{}` must be a text in quotes", key));
+    auto value = item.text();
+    if (value.size() >= PVN_COMMAND_LINE_SIZE) item.wrong(fmt::format("is longer than {} bytes", PVN_COMMAND_LINE_SIZE - 1));
+    return value;
 }
 
-bool good_name(std::string_view name)
+std::uint64_t memory(Item const& item)
 {
-    return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; }) &&
-           name.front() != '.' && name.front() != '-';
+    auto const written = item.text();
+    std::uint64_t value = 0;
+    try {
+        value = parse_size(written);
+    } catch (Problem const& problem) {
+        item.wrong(problem.what());
+    }
+    if (value % PVN_PAGE_SIZE != 0) item.wrong("must be a multiple of 4K");
+    return value;
 }
 
-}  // namespace
+struct Key {
+    std::string_view name;
+    void (*read)(DomainConfig&, Item const&);
+};
+constexpr std::array keys{
+    Key{"name", [](DomainConfig& c, Item const& i) { c.name = name(i); }},
+    Key{"kernel", [](DomainConfig& c, Item const& i) { c.kernel = i.path(); }},
+    Key{"ramdisk", [](DomainConfig& c, Item const& i) { c.ramdisk = i.path(); }},
+    Key{"cmdline", [](DomainConfig& c, Item const& i) { c.cmdline = command_line(i); }},
+    Key{"memory", [](DomainConfig& c, Item const& i) { c.memory = memory(i); }},
+    Key{"vcpus", [](DomainConfig& c, Item const& i) { c.vcpus = i.number(most_vcpus); }},
+    Key{"max_vcpus", [](DomainConfig& c, Item const& i) { c.max_vcpus = i.number(most_vcpus); }},
+    Key{"weight", [](DomainConfig& c, Item const& i) { c.weight = i.number(65535); }},
+    Key{"on_poweroff", [](DomainConfig& c, Item const& i) { c.on_poweroff = i.on_end(); }},
+    Key{"on_reboot", [](DomainConfig& c, Item const& i) { c.on_reboot = i.on_end(); }},
+    Key{"on_crash", [](DomainConfig& c, Item const& i) { c.on_crash = i.on_end(); }},
+};
 
-std::uint64_t parse_size(std::string_view text)
+std::string known_keys()
+{
+    std::string list;
+    for (auto const& key : keys) list += fmt::format("{}{}", list.empty() ? "" : ", ", key.name);
+    return list;
+}
+
+// A number and one of the units; nothing: neither.
+template <std::size_t n>
+std::optional<std::uint64_t> with_unit(std::string_view text, std::array<std::pair<std::string_view, std::uint64_t>, n> const& units)
 {
     std::uint64_t value = 0;
     auto const* const end = text.data() + text.size();
     auto const [at, error] = std::from_chars(text.data(), end, value);
-    unsigned shift = 64;
-    if (error == std::errc{} && end - at == 1) shift = *at == 'K' ? 10 : *at == 'M' ? 20 : *at == 'G' ? 30 : 64;
-    if (shift == 64 || value == 0 || value > (std::uint64_t{1} << 40 >> shift))
-        throw Problem{fmt::format("`{}` is not a size: write a number and K, M or G, such as 128M", text)};
-    return value << shift;
+    if (error != std::errc{}) return {};
+    std::string_view const unit{at, static_cast<std::size_t>(end - at)};
+    for (auto const& [name, factor] : units)
+        if (unit == name && value <= (std::uint64_t{1} << 60) / factor) return value * factor;
+    return {};
+}
+
+}  // namespace
+
+std::string_view text_of(OnEnd end)
+{
+    switch (end) {
+    case OnEnd::destroy: return "destroy";
+    case OnEnd::restart: return "restart";
+    default: return "preserve";
+    }
+}
+
+std::uint64_t parse_size(std::string_view text)
+{
+    constexpr std::array<std::pair<std::string_view, std::uint64_t>, 3> units{{{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}}};
+    auto const value = with_unit(text, units);
+    if (!value || *value == 0 || *value > std::uint64_t{1} << 40)
+        throw Problem{fmt::format("is no size: `{}`; write a number and K, M or G, such as 128M", text)};
+    return *value;
+}
+
+std::uint64_t parse_duration(std::string_view text)
+{
+    constexpr std::array<std::pair<std::string_view, std::uint64_t>, 4> units{{{"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}}};
+    if (text == "0") return 0;
+    auto const value = with_unit(text, units);
+    if (!value) throw Problem{fmt::format("`{}` is no duration; write a number and us, ms or s, such as 5ms", text)};
+    return *value;
+}
+
+std::string duration_text(std::uint64_t ns)
+{
+    for (auto const& [unit, factor] : {std::pair{"s", 1'000'000'000ull}, {"ms", 1'000'000ull}, {"us", 1'000ull}})
+        if (ns != 0 && ns % factor == 0) return fmt::format("{}{}", ns / factor, unit);
+    return ns == 0 ? "0" : fmt::format("{}ns", ns);
 }
 
 DomainConfig parse_config(std::string_view source, std::string_view file)
@@ -53,54 +169,60 @@ DomainConfig parse_config(std::string_view source, std::string_view file)
     try {
         table = toml::parse(source, file);
     } catch (toml::parse_error const& error) {
-        wrong(file, error.source(), error.description());
+        throw Problem{fmt::format("{}:{}: {}", file, error.source().begin.line, error.description())};
     }
     DomainConfig config;
-    for (auto&& [key_object, node] : table) {
-        std::string_view const key = key_object.str();
-        if (key == "name") {
-            config.name = text(file, key, node);
-            if (!good_name(config.name))
-                wrong(file, node.source(), "`name` must be 1 to 64 letters, digits, `-`, `_` or `.`, and begin with none of `-` and `.`");
-        } else if (key == "kernel") {
-            config.kernel = text(file, key, node);
-        } else if (key == "initrd") {
-            config.initrd = text(file, key, node);
-        } else if (key == "cmdline") {
-            config.cmdline = text(file, key, node);
-            if (config.cmdline.size() >= PVN_COMMAND_LINE_SIZE)
-                wrong(file, node.source(), fmt::format("`cmdline` is longer than {} bytes", PVN_COMMAND_LINE_SIZE - 1));
-        } else if (key == "memory") {
-            try {
-                config.memory = parse_size(text(file, key, node));
-            } catch (Problem const& problem) {
-                wrong(file, node.source(), fmt::format("`memory`: {}", problem.what()));
-            }
-            if (config.memory % PVN_PAGE_SIZE != 0) wrong(file, node.source(), "`memory` must be a multiple of 4K");
-        } else if (key == "weight") {
-            auto const weight = node.value_exact<std::int64_t>();
-            if (!weight || *weight < 1 || *weight > 65535) wrong(file, node.source(), "`weight` must be a number from 1 to 65535");
-            config.weight = static_cast<std::uint32_t>(*weight);
-        } else if (key == "on_crash") {
-            auto const what = text(file, key, node);
-            if (what != "destroy" && what != "preserve") wrong(file, node.source(), "`on_crash` must be \"destroy\" or \"preserve\"");
-            config.on_crash = what == "destroy" ? OnCrash::destroy : OnCrash::preserve;
-        } else {
-            wrong(file, node.source(), fmt::format("unknown key `{}` (known: name, kernel, initrd, cmdline, memory, weight, on_crash)", key));
-        }
+    config.max_vcpus = 0;
+    for (auto&& [name_of_key, node] : table) {
+        // What it was called before it had Xen's name.
+        std::string_view const key = name_of_key.str() == "initrd" ? "ramdisk" : name_of_key.str();
+        auto const* const known = std::ranges::find(keys, key, &Key::name);
+        if (known == keys.end()) throw Problem{fmt::format("{}:{}: unknown key `{}` (known: {})", file, node.source().begin.line, key, known_keys())};
+        known->read(config, {file, key, node});
     }
     for (auto const& [key, missing] : {std::pair{"name", config.name.empty()}, {"kernel", config.kernel.empty()}, {"memory", config.memory == 0}})
         if (missing) throw Problem{fmt::format("{}: the key `{}` is missing", file, key)};
+    if (config.max_vcpus == 0) config.max_vcpus = config.vcpus;
+    if (config.max_vcpus < config.vcpus)
+        throw Problem{fmt::format("{}:{}: `max_vcpus` is less than `vcpus`", file, table.get("max_vcpus")->source().begin.line)};
     return config;
 }
 
 DomainConfig read_config(std::string const& file_name)
 {
-    std::ifstream file{file_name, std::ios::binary};
-    std::ostringstream content;
-    content << file.rdbuf();
-    if (!file) throw Problem{fmt::format("cannot read {}", file_name)};
-    return parse_config(content.str(), file_name);
+    Content const file{file_name};
+    auto const bytes = file.bytes();
+    constexpr std::size_t most = 1 << 20;
+    if (bytes.size() > most) throw Problem{fmt::format("{} is larger than 1 MiB: not a domain's description", file_name)};
+    return parse_config({reinterpret_cast<char const*>(bytes.data()), bytes.size()}, file_name);
+}
+
+nlohmann::json to_json(DomainConfig const& c)
+{
+    return {{"name", c.name}, {"kernel", c.kernel}, {"ramdisk", c.ramdisk}, {"cmdline", c.cmdline}, {"memory_bytes", c.memory}, {"vcpus", c.vcpus},
+            {"max_vcpus", c.max_vcpus}, {"weight", c.weight}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
+            {"on_crash", text_of(c.on_crash)}};
+}
+
+DomainConfig config_from(nlohmann::json const& json)
+{
+    auto const on_end = [&](char const* key) {
+        auto const text = json.at(key).get<std::string>();
+        return text == "destroy" ? OnEnd::destroy : text == "restart" ? OnEnd::restart : OnEnd::preserve;
+    };
+    DomainConfig c;
+    c.name = json.at("name");
+    c.kernel = json.at("kernel");
+    c.ramdisk = json.at("ramdisk");
+    c.cmdline = json.at("cmdline");
+    c.memory = json.at("memory_bytes");
+    c.vcpus = json.at("vcpus");
+    c.max_vcpus = json.at("max_vcpus");
+    c.weight = json.at("weight");
+    c.on_poweroff = on_end("on_poweroff");
+    c.on_reboot = on_end("on_reboot");
+    c.on_crash = on_end("on_crash");
+    return c;
 }
 
 }  // namespace pvn::tools

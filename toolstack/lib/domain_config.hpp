@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: MIT
-// A domain's description: a TOML file.
+// A domain's description: a TOML file.  man/pvn.toml.5
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
 namespace pvn::tools {
 
-enum class OnCrash { destroy, preserve };
+// What becomes of a domain that has ended.
+enum class OnEnd { destroy, restart, preserve };
+std::string_view text_of(OnEnd);
 
 struct DomainConfig {
-    std::string name, kernel, initrd, cmdline;
+    std::string name, kernel, ramdisk, cmdline;
     std::uint64_t memory = 0;  // bytes, a multiple of a page
+    std::uint32_t vcpus = 1, max_vcpus = 1;
     std::uint32_t weight = 256;
-    OnCrash on_crash = OnCrash::preserve;
+    OnEnd on_poweroff = OnEnd::destroy, on_reboot = OnEnd::restart, on_crash = OnEnd::preserve;
+
+    friend bool operator==(DomainConfig const&, DomainConfig const&) = default;
 };
 
 // Problem: says the file, the line and the key.
@@ -22,5 +28,12 @@ DomainConfig parse_config(std::string_view text, std::string_view file_name);
 DomainConfig read_config(std::string const& file_name);
 // "128M", "1G", "65536K" in bytes.  Problem if it is none of these.
 std::uint64_t parse_size(std::string_view text);
+// "500us", "5ms", "1s", "0" in ns.  Problem if it is none of these.
+std::uint64_t parse_duration(std::string_view text);
+std::string duration_text(std::uint64_t nanoseconds);
+
+// For a file of ours: what one writes the other reads.
+nlohmann::json to_json(DomainConfig const&);
+DomainConfig config_from(nlohmann::json const&);  // nlohmann::json::exception
 
 }  // namespace pvn::tools

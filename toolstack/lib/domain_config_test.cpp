@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include "lib/hypervisor.hpp"
+#include <nlohmann/json.hpp>
+
+#include "lib/file.hpp"
 
 namespace pvn::tools {
 namespace {
@@ -22,36 +24,70 @@ constexpr std::string_view good = "name = \"a\"\nkernel = \"/k\"\nmemory = \"64M
 
 TEST(DomainConfig, ReadsEveryKey)
 {
-    auto const c = parse_config("name = \"web-1\"\nkernel = \"/k\"\ninitrd = \"/i\"\ncmdline = \"quiet\"\nmemory = \"1G\"\nweight = 512\non_crash = \"destroy\"\n", "x.toml");
+    auto const c = parse_config(
+        "name = \"web-1\"\nkernel = \"/k\"\nramdisk = \"/i\"\ncmdline = \"quiet\"\nmemory = \"1G\"\nvcpus = 2\nmax_vcpus = 4\nweight = 512\n"
+        "on_poweroff = \"preserve\"\non_reboot = \"destroy\"\non_crash = \"restart\"\n",
+        "x.toml");
     EXPECT_EQ(c.name, "web-1");
     EXPECT_EQ(c.kernel, "/k");
-    EXPECT_EQ(c.initrd, "/i");
+    EXPECT_EQ(c.ramdisk, "/i");
     EXPECT_EQ(c.cmdline, "quiet");
     EXPECT_EQ(c.memory, 1u << 30);
+    EXPECT_EQ(c.vcpus, 2u);
+    EXPECT_EQ(c.max_vcpus, 4u);
     EXPECT_EQ(c.weight, 512u);
-    EXPECT_EQ(c.on_crash, OnCrash::destroy);
+    EXPECT_EQ(c.on_poweroff, OnEnd::preserve);
+    EXPECT_EQ(c.on_reboot, OnEnd::destroy);
+    EXPECT_EQ(c.on_crash, OnEnd::restart);
+    EXPECT_EQ(config_from(to_json(c)), c);
 }
 
 TEST(DomainConfig, Defaults)
 {
     auto const c = parse_config(good, "x.toml");
     EXPECT_EQ(c.weight, 256u);
-    EXPECT_EQ(c.on_crash, OnCrash::preserve);
-    EXPECT_TRUE(c.initrd.empty());
+    EXPECT_EQ(c.vcpus, 1u);
+    EXPECT_EQ(c.max_vcpus, 1u);
+    EXPECT_EQ(c.on_poweroff, OnEnd::destroy);
+    EXPECT_EQ(c.on_reboot, OnEnd::restart);
+    EXPECT_EQ(c.on_crash, OnEnd::preserve);
+    EXPECT_TRUE(c.ramdisk.empty());
+    EXPECT_EQ(parse_config("name = \"a\"\nkernel = \"/k\"\nmemory = \"64M\"\ninitrd = \"/i\"", "x").ramdisk, "/i");
+    EXPECT_EQ(parse_config("name = \"a\"\nkernel = \"/k\"\nmemory = \"64M\"\nvcpus = 3", "x").max_vcpus, 3u);
 }
 
 TEST(DomainConfig, SaysWhichKeyAndLine)
 {
     EXPECT_EQ(problem_of("name = \"a\"\nmemroy = 3\n"),
-              "x.toml:2: unknown key `memroy` (known: name, kernel, initrd, cmdline, memory, weight, on_crash)");
+              "x.toml:2: unknown key `memroy` (known: name, kernel, ramdisk, cmdline, memory, vcpus, max_vcpus, weight, on_poweroff, on_reboot, on_crash)");
     EXPECT_EQ(problem_of("name = 3\n"), "x.toml:1: `name` must be a text in quotes");
     EXPECT_EQ(problem_of("\n\nweight = 0\n"), "x.toml:3: `weight` must be a number from 1 to 65535");
+    EXPECT_EQ(problem_of("vcpus = 65\n"), "x.toml:1: `vcpus` must be a number from 1 to 64");
+    EXPECT_EQ(problem_of("vcpus = \"2\"\n"), "x.toml:1: `vcpus` must be a number from 1 to 64");
     EXPECT_EQ(problem_of("name = \"../x\"\n").substr(0, 9), "x.toml:1:");
-    EXPECT_EQ(problem_of("name = \"a\"\nmemory = \"64X\"\n"),
-              "x.toml:2: `memory`: `64X` is not a size: write a number and K, M or G, such as 128M");
-    EXPECT_EQ(problem_of("name = \"a\nkernel"), problem_of("name = \"a\nkernel"));
+    for (auto const* bad : {"", "12", "dom0", "a/b", "-a", ".a", "a b", "\u00e9"})
+        EXPECT_EQ(problem_of(std::string{"name = \""} + bad + "\"\n").substr(0, 16), "x.toml:1: `name`") << bad;
+    EXPECT_EQ(problem_of("name = \"a\"\nmemory = \"64X\"\n"), "x.toml:2: `memory` is no size: `64X`; write a number and K, M or G, such as 128M");
+    EXPECT_EQ(problem_of("memory = 64\n"), "x.toml:1: `memory` must be a text in quotes");
+    EXPECT_EQ(problem_of("on_crash = \"explode\"\n"), "x.toml:1: `on_crash` must be \"destroy\", \"restart\" or \"preserve\"");
+    EXPECT_EQ(problem_of("kernel = \"\"\n"), "x.toml:1: `kernel` is empty: write the path of a file, or leave the key out");
+    EXPECT_EQ(problem_of("kernel = \"/k\\u0000x\"\n"), "x.toml:1: `kernel` holds a NUL character");
     EXPECT_EQ(problem_of("name = \"a\nkernel").substr(0, 9), "x.toml:1:");
+    EXPECT_EQ(problem_of("name = \"a\"\nname = \"b\"\n").substr(0, 9), "x.toml:2:");
     EXPECT_EQ(problem_of("name = \"a\"\n"), "x.toml: the key `kernel` is missing");
+    EXPECT_EQ(problem_of(std::string{good} + "vcpus = 2\nmax_vcpus = 1\n"), "x.toml:5: `max_vcpus` is less than `vcpus`");
+    EXPECT_EQ(problem_of(std::string{good} + "cmdline = \"" + std::string(1024, 'x') + "\"\n"), "x.toml:4: `cmdline` is longer than 1023 bytes");
+}
+
+TEST(DomainConfig, Durations)
+{
+    EXPECT_EQ(parse_duration("0"), 0u);
+    EXPECT_EQ(parse_duration("5ms"), 5'000'000u);
+    EXPECT_EQ(parse_duration("20us"), 20'000u);
+    EXPECT_EQ(parse_duration("1s"), 1'000'000'000u);
+    for (auto const* bad : {"", "ms", "5", "-1ms", "1.5s", "5 ms", "99999999999999999999s", "9223372036854775807s"}) EXPECT_THROW(parse_duration(bad), Problem) << bad;
+    for (auto const ns : {0ull, 5ull, 1500ull, 5'000'000ull, 60'000'000'000ull})
+        EXPECT_EQ(ns == 0 ? 0 : parse_duration(duration_text(ns)), ns);
 }
 
 TEST(DomainConfig, Sizes)

@@ -14,17 +14,6 @@
 
 namespace pvn::tools {
 
-File& File::operator=(File&& other) noexcept
-{
-    std::swap(descriptor_, other.descriptor_);
-    return *this;
-}
-File::~File()
-{
-    if (descriptor_ >= 0) close(descriptor_);
-}
-int File::release() { return std::exchange(descriptor_, -1); }
-
 File open_control()
 {
     File device{open("/dev/pvn", O_RDWR | O_CLOEXEC)};
@@ -38,7 +27,8 @@ File open_control()
 Hypervisor::Hypervisor() : device_{open_control()}
 {
     // Hypercalls read and write arguments where they are: nothing of ours may be paged out or copy-on-write then.
-    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) throw Problem{fmt::format("cannot lock memory: {}", std::strerror(errno))};
+    // As they are touched: to bring in all of the program would take longer than most commands.
+    if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) throw Problem{fmt::format("cannot lock memory: {}", std::strerror(errno))};
 }
 
 std::int64_t Hypervisor::raw_call(pvn_control_hypercall call) const
@@ -62,6 +52,8 @@ char const* Hypervisor::text_of(std::int64_t error)
     case PVN_E_RANGE: return "the domain has no such frame";
     case PVN_E_NOT_IMPLEMENTED: return "this hypervisor cannot do that";
     case PVN_E_WRONG_TYPE: return "a frame is in use as something else";
+    case PVN_E_NOT_LISTENING: return "the guest does not listen to such requests";
+    case PVN_E_SHUT_DOWN: return "the domain has ended already";
     default: return "unknown error";
     }
 }
@@ -81,6 +73,20 @@ std::vector<pvn_domain_info> Hypervisor::domains() const
         if (static_cast<std::size_t>(filled) < piece.size()) return all;
         first = all.back().id + 1u;
     }
+}
+
+std::optional<pvn_domain_info> Hypervisor::domain(std::uint16_t id) const
+{
+    pvn_domain_info info{};
+    if (must("look at the domain", PVN_DOMAIN_INFO, id, &info, 1) == 1 && info.id == id) return info;
+    return {};
+}
+
+pvn_system_info Hypervisor::system() const
+{
+    pvn_system_info system{};
+    must("ask the hypervisor", PVN_SYSTEM_INFO, &system);
+    return system;
 }
 
 std::vector<std::uint64_t> Hypervisor::machine_frames(std::uint16_t domain, std::uint64_t first, std::uint64_t count) const
@@ -118,17 +124,26 @@ ForeignPages::~ForeignPages()
     if (memory_ != nullptr) munmap(memory_, size_);
 }
 
+static void clear_signals(File const&);
+
 EventPort::EventPort(std::uint16_t domain, std::uint32_t remote_port) : device_{open_control()}
 {
     pvn_control_bind const request{domain, 0, remote_port};
     if (ioctl(device_.get(), PVN_CONTROL_BIND, &request) != 0) throw Problem{fmt::format("cannot bind an event channel: {}", std::strerror(errno))};
     fcntl(device_.get(), F_SETFL, O_NONBLOCK);
 }
-void EventPort::clear() const
+static void clear_signals(File const& device)
 {
     std::uint64_t count = 0;
-    while (read(device_.get(), &count, sizeof count) > 0) {}
+    while (read(device.get(), &count, sizeof count) > 0) {}
 }
+void EventPort::clear() const { clear_signals(device_); }
+DomainChanges::DomainChanges() : device_{open_control()}
+{
+    if (ioctl(device_.get(), PVN_CONTROL_BIND_VIRQ, PVN_VIRQ_DOMAIN) != 0) throw Problem{fmt::format("cannot listen to changes of domains: {}", std::strerror(errno))};
+    fcntl(device_.get(), F_SETFL, O_NONBLOCK);
+}
+void DomainChanges::clear() const { clear_signals(device_); }
 void EventPort::notify() const { ioctl(device_.get(), PVN_CONTROL_NOTIFY, 0); }
 
 }  // namespace pvn::tools

@@ -3,33 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "lib/file.hpp"
 #include "paravane/control.h"
 #include "paravane/hypercall.h"
 
 namespace pvn::tools {
-
-// What a command says before it ends with a non-zero exit code: one line, what is wrong and what to do.
-struct Problem : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-class File {  // owns a descriptor
-public:
-    explicit File(int descriptor = -1) : descriptor_{descriptor} {}
-    File(File&& other) noexcept : descriptor_{other.release()} {}
-    File& operator=(File&& other) noexcept;
-    ~File();
-    int get() const { return descriptor_; }
-    int release();
-
-private:
-    int descriptor_;
-};
 
 class Hypervisor {
 public:
@@ -46,6 +29,8 @@ public:
         return checked(what, call(number, arguments...));
     }
     std::vector<pvn_domain_info> domains() const;
+    std::optional<pvn_domain_info> domain(std::uint16_t id) const;
+    pvn_system_info system() const;
     std::vector<std::uint64_t> machine_frames(std::uint16_t domain, std::uint64_t first, std::uint64_t count) const;
 
     static std::int64_t checked(char const* what, std::int64_t result);
@@ -85,6 +70,17 @@ public:
     int descriptor() const { return device_.get(); }
     void clear() const;
     void notify() const;
+
+private:
+    File device_;
+};
+
+// Readable when some domain may have changed its state.
+class DomainChanges {
+public:
+    DomainChanges();
+    int descriptor() const { return device_.get(); }
+    void clear() const;
 
 private:
     File device_;

@@ -315,15 +315,13 @@ std::string simulation_svg(Report const& report)
     return out + "</svg>\n";
 }
 
-void add_sched_commands(CLI::App& app)
+void add_simulation(CLI::App& sched)
 {
     struct Options {
         std::string file{}, svg{};
         bool json = false;
     };
-    auto* const sched_command = app.add_subcommand("sched", "about scheduling");
-    sched_command->require_subcommand(1);
-    auto* const simulate_command = sched_command->add_subcommand("simulate", "runs a workload on simulated CPUs, with the hypervisor's own policies");
+    auto* const simulate_command = sched.add_subcommand("simulate", "runs a workload on simulated CPUs, with the hypervisor's own policies");
     auto const options = std::make_shared<Options>();
     simulate_command->add_option("file", options->file, "the workload; - is the standard input")->required();
     simulate_command->add_option("--svg", options->svg, "also writes a plot of virtual time, shares and wake-up latency to this file");

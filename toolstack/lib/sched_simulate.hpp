@@ -16,7 +16,7 @@ std::string simulation_table(sched::testing::Report const& report);
 std::string simulation_svg(sched::testing::Report const& report);
 std::string simulation_json(sched::testing::Report const& report);
 
-// Adds `sched` and its commands to `app`; they need no hypervisor.
-void add_sched_commands(CLI::App& app);
+// Adds `simulate` to the command `sched`; it needs no hypervisor.
+void add_simulation(CLI::App& sched);
 
 }  // namespace pvn::tools

@@ -1,290 +1,154 @@
 // SPDX-License-Identifier: MIT
-// pvn: the life of domains, from dom0's command line.
+// pvn: the life of domains, from dom0's command line.  man/pvn.1
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/random.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <nlohmann/json.hpp>
-
-#include "lib/console_server.hpp"
-#include "lib/domain_builder.hpp"
-#include "lib/domain_config.hpp"
-#include "lib/hypervisor.hpp"
-#include "lib/registry.hpp"
+#include "lib/file.hpp"
 #include "lib/sched_simulate.hpp"
+#include "pvn/commands.hpp"
 
 namespace pvn::tools {
 namespace {
 
-volatile sig_atomic_t interrupted = 0;
+constexpr auto examples = R"(Examples:
+  pvn create -c web.toml           make the domain that web.toml describes, and attach its console
+  pvn list                         what runs, and why what does not run has ended
+  pvn console web                  what web has said, and a keyboard for it; Ctrl-] leaves
+  pvn shutdown --wait 30 web       ask it to switch off; exit code 3 if it has not after 30 s
+  pvn sched web --weight 512       twice the usual share of the CPU
+  pvn list --json | jq '.[].name'  for scripts
 
-void stop_if_interrupted()
-{
-    if (interrupted != 0) throw Problem{"interrupted; nothing was left behind"};
-}
+Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 3 timed out.
+A domain's description is explained in pvn.toml(5), the rest in pvn(1).)";
 
-char const* reason_text(std::uint32_t reason)
+// One line, as for any other failure.
+std::string failure_line(CLI::App const* app, CLI::Error const& error)
 {
-    switch (reason) {
-    case PVN_SHUTDOWN_POWER_OFF: return "powered off";
-    case PVN_SHUTDOWN_REBOOT: return "reboot";
-    case PVN_SHUTDOWN_SUSPEND: return "suspended";
-    default: return "crashed";
+    auto const* deepest = app;
+    std::string command = "pvn";
+    while (!deepest->get_subcommands().empty()) {
+        deepest = deepest->get_subcommands().front();
+        command += " " + deepest->get_name();
     }
+    std::string what = error.what();
+    std::ranges::replace(what, '\n', ' ');
+    return fmt::format("pvn: {}; see `{} --help`\n", what, command);
 }
 
-std::string state_text(pvn_domain_info const& d)
-{
-    if ((d.flags & PVN_DOMAIN_DYING) != 0) return "dying";
-    if ((d.flags & PVN_DOMAIN_SHUT_DOWN) != 0) return reason_text(d.reason);
-    if ((d.flags & PVN_DOMAIN_PAUSED) != 0) return "paused";
-    if ((d.flags & PVN_DOMAIN_BLOCKED) != 0) return "blocked";
-    return "running";
-}
-
-struct Known {
-    pvn_domain_info info;
-    Record record;
-};
-
-std::vector<Known> all(Hypervisor const& hypervisor, Registry const& registry)
-{
-    auto const running = hypervisor.domains();
-    auto const records = registry.read(running);
-    std::vector<Known> known;
-    for (auto const& info : running) {
-        auto const found = std::ranges::find_if(records, [&](auto const& r) { return r.id == info.id; });
-        Record unnamed{};
-        unnamed.name = info.id == 0 ? "dom0" : fmt::format("({})", info.id);
-        unnamed.id = info.id;
-        known.push_back({info, found != records.end() ? *found : unnamed});
-    }
-    return known;
-}
-
-Known find(Hypervisor const& hypervisor, Registry const& registry, std::string const& name)
-{
-    for (auto const& domain : all(hypervisor, registry))
-        if (domain.record.name == name || std::to_string(domain.info.id) == name) return domain;
-    throw Problem{fmt::format("there is no domain {}; `pvn list` shows those that there are", name)};
-}
-
-nlohmann::json json_of(Known const& d)
-{
-    return {{"id", d.info.id}, {"name", d.record.name}, {"uuid", uuid_text(d.info.uuid)}, {"state", state_text(d.info)},
-            {"memory_bytes", d.info.frames * PVN_PAGE_SIZE}, {"memory_limit_bytes", d.info.limit * PVN_PAGE_SIZE}, {"vcpus", d.info.vcpus},
-            {"weight", d.info.weight}, {"cpu_time_ns", d.info.cpu_time}, {"reason", std::string{d.info.last_words}}};
-}
-
-void create(std::string const& file, bool paused, bool attach)
-{
-    auto const config = read_config(file);
-    Hypervisor const hypervisor;
-    struct sigaction action{};
-    action.sa_handler = [](int) { interrupted = 1; };
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-
-    Registry registry;
-    for (auto const& domain : all(hypervisor, registry))
-        if (domain.record.name == config.name) throw Problem{fmt::format("the name {} is taken by domain {}", config.name, domain.info.id)};
-    std::array<std::uint8_t, 16> uuid;
-    if (getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) throw Problem{"no random numbers for the domain's uuid"};
-    NewDomain domain{hypervisor, config, uuid};
-    stop_if_interrupted();
-    auto const frame = hypervisor.machine_frames(domain.id(), domain.console_frame(), 1);
-    auto const server = start_console_server({config.name, domain.id(), frame[0], domain.console_port()});
-    try {
-        std::uint8_t raw[16];
-        std::ranges::copy(uuid, raw);
-        registry.write({config.name, domain.id(), uuid_text(raw), server, config.on_crash == OnCrash::destroy ? "destroy" : "preserve",
-                        std::filesystem::absolute(file)});
-        stop_if_interrupted();
-        if (!paused) hypervisor.must("start the domain", PVN_DOMAIN_UNPAUSE, domain.id());
-        domain.keep();
-    } catch (...) {
-        stop_console_server(server);
-        registry.forget(config.name);
-        throw;
-    }
-    registry.unlock();
-    if (attach) attach_console(config.name);
-}
-
-void destroy(std::string const& name)
-{
-    Hypervisor const hypervisor;
-    Registry const registry;
-    auto const domain = find(hypervisor, registry, name);
-    if (domain.info.id == 0) throw Problem{"dom0 cannot be destroyed; shut it down from inside"};
-    if ((domain.info.flags & PVN_DOMAIN_DYING) == 0) hypervisor.must("stop the domain", PVN_DOMAIN_PAUSE, domain.info.id);
-    stop_console_server(domain.record.console_server);
-    destroy_domain(hypervisor, domain.info.id);
-    registry.forget(domain.record.name);
-}
-
-void list(bool json)
-{
-    Hypervisor const hypervisor;
-    Registry const registry;
-    auto const domains = all(hypervisor, registry);
-    if (json) {
-        auto out = nlohmann::json::array();
-        for (auto const& domain : domains) out.push_back(json_of(domain));
-        fmt::print("{}\n", out.dump(2));
-        return;
-    }
-    fmt::print("{:<20} {:>4} {:>10} {:>6} {:>8} {:>10}  {}\n", "NAME", "ID", "MEMORY", "VCPUS", "WEIGHT", "CPU", "STATE");
-    for (auto const& d : domains)
-        fmt::print("{:<20} {:>4} {:>6} MiB {:>6} {:>8} {:>9.1f}s  {}\n", d.record.name, d.info.id, d.info.frames / 256, d.info.vcpus, d.info.weight,
-                   static_cast<double>(d.info.cpu_time) / 1e9, state_text(d.info));
-}
-
-void info(std::string const& name, bool json)
-{
-    Hypervisor const hypervisor;
-    if (!name.empty()) {
-        Registry const registry;
-        auto const d = find(hypervisor, registry, name);
-        if (json) {
-            fmt::print("{}\n", json_of(d).dump(2));
-            return;
-        }
-        fmt::print("name     {}\nid       {}\nuuid     {}\nstate    {}\nmemory   {} MiB of at most {} MiB\nvcpus    {}\nweight   {}\ncpu      {:.3f} s\n", d.record.name,
-                   d.info.id, uuid_text(d.info.uuid), state_text(d.info), d.info.frames / 256, d.info.limit / 256, d.info.vcpus, d.info.weight,
-                   static_cast<double>(d.info.cpu_time) / 1e9);
-        if (d.info.last_words[0] != 0) fmt::print("ended    {}\n         rip {:#x} rsp {:#x}\n", d.info.last_words, d.info.rip, d.info.rsp);
-        return;
-    }
-    pvn_system_info system{};
-    hypervisor.must("ask the hypervisor", PVN_SYSTEM_INFO, &system);
-    if (json) {
-        nlohmann::json const out{{"version", system.version}, {"scheduler", system.scheduler}, {"cpus", system.cpus}, {"domains", system.domains},
-                                 {"memory_frames", system.frames}, {"free_frames", system.free_frames}, {"tsc_khz", system.tsc_khz}, {"uptime_ns", system.uptime}};
-        fmt::print("{}\n", out.dump(2));
-        return;
-    }
-    fmt::print("version    {}\nscheduler  {}\ncpus       {}\ndomains    {}\nmemory     {} MiB, {} MiB free ({} frames)\nup         {:.1f} s\n", system.version,
-               system.scheduler, system.cpus, system.domains, system.frames / 256, system.free_frames / 256, system.free_frames,
-               static_cast<double>(system.uptime) / 1e9);
-}
-
-void pause(std::string const& name, bool unpause)
-{
-    Hypervisor const hypervisor;
-    Registry const registry;
-    auto const domain = find(hypervisor, registry, name);
-    hypervisor.must(unpause ? "let the domain run" : "pause the domain", unpause ? PVN_DOMAIN_UNPAUSE : PVN_DOMAIN_PAUSE, domain.info.id);
-}
-
-void set_weight(std::string const& name, std::uint32_t weight)
-{
-    Hypervisor const hypervisor;
-    Registry const registry;
-    auto const domain = find(hypervisor, registry, name);
-    pvn_sched_parameters parameters{};
-    parameters.weight = weight;
-    hypervisor.must("set the weight", PVN_DOMAIN_SET_SCHED, domain.info.id, &parameters);
-}
-
-void show_console(std::string const& name)
-{
+class Commands {
+public:
+    int run(int argc, char** argv)
     {
-        Hypervisor const hypervisor;
-        Registry const registry;
-        auto const domain = find(hypervisor, registry, name);
-        if (domain.info.id == 0) throw Problem{"this is dom0's console already"};
+        app_.require_subcommand(1);
+        app_.footer(examples);
+        app_.set_version_flag("--version", "pvn (Paravane) " PARAVANE_VERSION);
+        app_.failure_message(failure_line);
+        add_life();
+        add_views();
+        try {
+            app_.parse(argc, argv);
+        } catch (CLI::ParseError const& error) {
+            return app_.exit(error) == 0 ? done : misused;
+        }
+        return result_;
     }
-    attach_console(name);
-}
 
-void show_log()
-{
-    Hypervisor const hypervisor;
-    std::vector<char> piece(4096);
-    for (std::uint64_t offset = 0;;) {
-        auto const count = hypervisor.must("read the hypervisor's log", PVN_SYSTEM_LOG_READ, piece.data(), piece.size(), offset);
-        if (count == 0) return;
-        fmt::print("{}", std::string_view{piece.data(), static_cast<std::size_t>(count)});
-        offset += static_cast<std::uint64_t>(count);
-    }
-}
-
-void show_traps(std::string const& name, bool json)
-{
-    Hypervisor const hypervisor;
-    Registry const registry;
-    auto const domain = find(hypervisor, registry, name);
-    std::vector<pvn_trap_count> traps(64);
-    traps.resize(static_cast<std::size_t>(hypervisor.must("read the trap counts", PVN_DOMAIN_GET_TRAPS, domain.info.id, traps.data(), traps.size())));
-    std::ranges::sort(traps, std::ranges::greater{}, &pvn_trap_count::count);
-    auto out = nlohmann::json::array();
-    for (auto const& trap : traps) {
-        std::string bytes;
-        for (auto const byte : trap.bytes) bytes += fmt::format("{:02x} ", byte);
-        if (json)
-            out.push_back({{"rip", fmt::format("{:#x}", trap.rip)}, {"count", trap.count}, {"bytes", bytes}});
-        else
-            fmt::print("{:>10}  {:#018x}  {}\n", trap.count, trap.rip, bytes);
-    }
-    if (json) fmt::print("{}\n", out.dump(2));
-}
-
-void audit()
-{
-    Hypervisor const hypervisor;
-    auto const found = hypervisor.must("audit", PVN_DOMAIN_AUDIT);
-    if (found != 0) throw Problem{fmt::format("the audit found {} discrepancies; `pvn log` shows them", found)};
-    fmt::print("the frame table agrees with all page tables\n");
-}
-
-int run(int argc, char** argv)
-{
-    CLI::App app{"pvn runs paravirtual domains on Paravane", "pvn"};
-    app.require_subcommand(1);
-    app.failure_message(CLI::FailureMessage::simple);
-    std::string name, file;
-    bool json = false, paused = false, attach = false;
-    std::uint32_t weight = 0;
-    auto const with_name = [&](char const* command, char const* what) {
-        auto* const sub = app.add_subcommand(command, what);
-        sub->add_option("domain", name, "name or id")->required();
+private:
+    CLI::App* add(char const* name, char const* what, std::function<int()> run)
+    {
+        auto* const sub = app_.add_subcommand(name, what);
+        sub->callback([this, run = std::move(run)] { result_ = run(); });
         return sub;
-    };
-    auto* const create_command = app.add_subcommand("create", "makes a domain from a TOML file and starts it");
-    create_command->add_option("file", file, "the domain's description (keys: name, kernel, initrd, cmdline, memory, weight, on_crash)")->required();
-    create_command->add_flag("-p,--paused", paused, "do not start it yet");
-    create_command->add_flag("-c,--console", attach, "attach to its console");
-    create_command->callback([&] { create(file, paused, attach); });
-    auto* const list_command = app.add_subcommand("list", "lists the domains");
-    list_command->add_flag("--json", json, "as JSON");
-    list_command->callback([&] { list(json); });
-    auto* const info_command = app.add_subcommand("info", "about the machine, or one domain");
-    info_command->add_option("domain", name, "name or id");
-    info_command->add_flag("--json", json, "as JSON");
-    info_command->callback([&] { info(name, json); });
-    with_name("console", "attaches to a domain's console; Ctrl-] leaves")->callback([&] { show_console(name); });
-    with_name("pause", "stops a domain until it is unpaused")->callback([&] { pause(name, false); });
-    with_name("unpause", "lets a paused domain run")->callback([&] { pause(name, true); });
-    with_name("destroy", "ends a domain at once and gives everything back")->callback([&] { destroy(name); });
-    auto* const weight_command = with_name("weight", "sets a domain's share of the CPU");
-    weight_command->add_option("weight", weight, "1 to 65535; 256 is usual")->required()->check(CLI::Range(1, 65535));
-    weight_command->callback([&] { set_weight(name, weight); });
-    app.add_subcommand("log", "prints the hypervisor's log")->callback([&] { show_log(); });
-    auto* const traps_command = with_name("traps", "instructions of a guest that still trap, and how often");
-    traps_command->add_flag("--json", json, "as JSON");
-    traps_command->callback([&] { show_traps(name, json); });
-    auto* const debug_command = app.add_subcommand("debug", "looks into the hypervisor");
-    debug_command->require_subcommand(1);
-    debug_command->add_subcommand("audit", "checks the frame table against all page tables")->callback([&] { audit(); });
-    add_sched_commands(app);
-    CLI11_PARSE(app, argc, argv);
-    return 0;
-}
+    }
+    CLI::App* add_named(char const* name, char const* what, std::function<int()> run)
+    {
+        auto* const sub = add(name, what, std::move(run));
+        sub->add_option("domain", name_, "name or id")->required();
+        return sub;
+    }
+    CLI::App* with_json(CLI::App* sub)
+    {
+        sub->add_flag("--json", json_, "print JSON");
+        return sub;
+    }
+
+    void add_life()
+    {
+        auto* const create_command = with_json(add("create", "makes a domain from a TOML file and starts it", [this] {
+            create_.json = json_;
+            return create(create_);
+        }));
+        create_command->add_option("file", create_.file, "the domain's description, see pvn.toml(5)")->required();
+        create_command->add_flag("-c,--console", create_.attach, "attach its console; Ctrl-] leaves");
+        create_command->add_flag("-p,--paused", create_.paused, "do not start it yet; `pvn unpause` does");
+        create_command->add_flag("-n,--dry-run", create_.dry_run, "check the description, the kernel and the ramdisk, and make nothing");
+        create_command->footer("Example: pvn create -c web.toml\nStopped by Ctrl-C, it leaves nothing behind.");
+        add_named("console", "attaches to a domain's console; Ctrl-] leaves", [this] { return show_console(name_); })
+            ->footer("Shows first what was printed before.  Everything is kept in /var/log/pvn/NAME.console.log.");
+        add_named("pause", "stops a domain until it is unpaused", [this] { return pause(name_); });
+        add_named("unpause", "lets a paused domain run", [this] { return unpause(name_); });
+        add_power("shutdown", "asks a domain to switch itself off", Power::off);
+        add_power("reboot", "asks a domain to reboot", Power::reboot);
+        add_named("destroy", "ends a domain at once and gives everything back", [this] { return destroy(name_); });
+    }
+
+    void add_power(char const* name, char const* what, Power power)
+    {
+        auto* const sub = add_named(name, what, [this, power] {
+            return request_power(name_, power, wait_->count() != 0 || reboot_wait_->count() != 0 ? std::optional{std::chrono::seconds{seconds_}} : std::nullopt);
+        });
+        auto*& option = power == Power::off ? wait_ : reboot_wait_;
+        option = sub->add_option("-w,--wait", seconds_, "wait for it, at most so many seconds (60); exit code 3 if it takes longer")
+                     ->expected(0, 1)
+                     ->default_str("60")
+                     ->check(CLI::Range(1, 1'000'000));
+        sub->footer(fmt::format("Example: pvn {} web --wait 30\nWithout --wait it is done when the guest has been told.", name));
+    }
+
+    void add_views()
+    {
+        with_json(add("list", "lists the domains", [this] { return list(json_); }));
+        auto* const info_command = with_json(add("info", "about the machine, or one domain and the registers with which it ended", [this] { return info(name_, json_); }));
+        info_command->add_option("domain", name_, "name or id; without it: the machine");
+        sched_command_ = with_json(add("sched", "shows or sets how a domain shares the CPU (borrowed virtual time)", [this] { return change_scheduling(); }));
+        auto* const sched_command = sched_command_;
+        add_simulation(*sched_command);
+        sched_command->add_option("domain", name_, "name or id; without it: all");
+        weight_ = sched_command->add_option("-w,--weight", new_weight_, "share of the CPU: 1 to 65535, 256 is usual")->check(CLI::Range(1, 65535));
+        warp_ = sched_command->add_option("--warp", new_warp_, "virtual time that it may borrow to run sooner, such as 5ms; 0: none");
+        warp_limit_ = sched_command->add_option("--warp-limit", new_warp_limit_, "time that it may run on borrowed time; 0: no limit");
+        unwarp_ = sched_command->add_option("--unwarp", new_unwarp_, "time that must then pass before it may borrow again");
+        sched_command->footer("Examples: pvn sched\n          pvn sched web --weight 512 --warp 5ms --warp-limit 20ms --unwarp 100ms");
+        with_json(add("dmesg", "prints the hypervisor's log", [this] { return dmesg(json_); }));
+        with_json(add_named("traps", "instructions of a guest that still trap, and how often", [this] { return show_traps(name_, json_); }));
+        auto* const debug_command = app_.add_subcommand("debug", "looks into the hypervisor");
+        debug_command->require_subcommand(1);
+        auto* const audit_command = debug_command->add_subcommand("audit", "checks the frame table against all page tables");
+        with_json(audit_command)->callback([this] { result_ = audit(json_); });
+    }
+
+    int change_scheduling()
+    {
+        if (!sched_command_->get_subcommands().empty()) return done;  // it has done its work
+        SchedulingChange change;
+        if (weight_->count() != 0) change.weight = new_weight_;
+        if (warp_->count() != 0) change.warp = new_warp_;
+        if (warp_limit_->count() != 0) change.warp_limit = new_warp_limit_;
+        if (unwarp_->count() != 0) change.unwarp = new_unwarp_;
+        return sched(name_, change, json_);
+    }
+
+    CLI::App app_{"pvn makes, shows and ends the domains of a machine that runs under Paravane.", "pvn"};
+    CreateOptions create_;
+    std::string name_;
+    bool json_ = false;
+    int seconds_ = 60, result_ = done;
+    CLI::App* sched_command_ = nullptr;
+    CLI::Option *wait_ = nullptr, *reboot_wait_ = nullptr;
+    CLI::Option *weight_ = nullptr, *warp_ = nullptr, *warp_limit_ = nullptr, *unwarp_ = nullptr;
+    std::uint32_t new_weight_ = 0;
+    std::string new_warp_, new_warp_limit_, new_unwarp_;
+};
 
 }  // namespace
 }  // namespace pvn::tools
@@ -292,9 +156,9 @@ int run(int argc, char** argv)
 int main(int argc, char** argv)
 {
     try {
-        return pvn::tools::run(argc, argv);
+        return pvn::tools::Commands{}.run(argc, argv);
     } catch (std::exception const& problem) {
         fmt::print(stderr, "pvn: {}\n", problem.what());
-        return 1;
+        return pvn::tools::failed;
     }
 }

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// What pvn does, one function for each command.  A Problem is what goes wrong; the result is the exit code.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace pvn::tools {
+
+inline constexpr int done = 0, failed = 1, misused = 2, timed_out = 3;
+
+struct CreateOptions {
+    std::string file;
+    bool paused = false, attach = false, dry_run = false, json = false;
+};
+int create(CreateOptions const&);
+int destroy(std::string const& name);
+enum class Power { off, reboot };
+// Without `wait` it is done when the guest has been told.
+int request_power(std::string const& name, Power, std::optional<std::chrono::seconds> wait);
+int pause(std::string const& name);
+int unpause(std::string const& name);
+int show_console(std::string const& name);
+
+int list(bool json);
+int info(std::string const& name, bool json);  // empty: of the machine
+int dmesg(bool json);
+int show_traps(std::string const& name, bool json);
+int audit(bool json);
+
+struct SchedulingChange {
+    std::optional<std::uint32_t> weight;
+    std::optional<std::string> warp, warp_limit, unwarp;  // durations
+    bool any() const { return weight || warp || warp_limit || unwarp; }
+};
+int sched(std::string const& name, SchedulingChange const&, bool json);  // no name: shows all
+
+}  // namespace pvn::tools
