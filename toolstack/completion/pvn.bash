@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+# Completion of pvn(1) for bash: commands, options, and the names of the domains that there are.
+_pvn_domains()
+{
+    pvn list 2>/dev/null | while read -r name id _; do
+        [ "$name" = NAME ] || [ "$id" = 0 ] || echo "$name"
+    done
+}
+
+_pvn()
+{
+    local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug --help --version'
+    else
+        case "$command" in
+        create) choices='--console --paused --dry-run --json --help' ;;
+        list | dmesg) choices='--json --help' ;;
+        info | traps) choices="$(_pvn_domains) --json --help" ;;
+        console | pause | unpause | destroy) choices="$(_pvn_domains) --help" ;;
+        shutdown | reboot) choices="$(_pvn_domains) --wait --help" ;;
+        sched) choices="$(_pvn_domains) --weight --warp --warp-limit --unwarp --json --help" ;;
+        debug) choices='audit --json --help' ;;
+        esac
+        case "$previous" in
+        --wait | --weight | --warp | --warp-limit | --unwarp) choices= ;;
+        esac
+    fi
+    # shellcheck disable=SC2207
+    COMPREPLY=($(compgen -W "$choices" -- "$word"))
+    if [ "$command" = create ] && [ "$COMP_CWORD" -gt 1 ] && [[ $word != -* ]]; then
+        compopt -o filenames
+        # shellcheck disable=SC2207
+        COMPREPLY=($(compgen -f -X '!*.toml' -- "$word") $(compgen -d -- "$word"))
+    fi
+}
+complete -F _pvn pvn
