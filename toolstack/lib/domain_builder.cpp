@@ -146,7 +146,6 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
         checkpoint("loaded");
         auto& info = builder.start_info(config.cmdline);
         info.domain_id = id_;
-        info.vcpus = 1;
         info.frames = frames;
         info.vcpus = config.vcpus;
         info.tsc_khz = hypervisor_.system().tsc_khz;
