@@ -85,7 +85,8 @@ class Machine:
         # The echo of the command line does not hold the mark: the shell puts it together.
         self.send(f'{command}; echo "exit"-code=$?\n')
         start = self.seen
-        match = self.expect(r'\nexit-code=(\d+)\n', timeout)
+        # A line of the hypervisor may come between the code and the end of its line.
+        match = self.expect(r'\nexit-code=(\d+)(?=\n|\(pvn\))', timeout)
         output = self.text[start:self.seen - len(match.group(0))]
         self.expect(re.escape(PROMPT))
         return output, int(match.group(1))
