@@ -20,7 +20,7 @@ _pvn()
         info | traps) choices="$(_pvn_domains) --json --help" ;;
         console | pause | unpause | destroy) choices="$(_pvn_domains) --help" ;;
         shutdown | reboot) choices="$(_pvn_domains) --wait --help" ;;
-        sched) choices="$(_pvn_domains) --weight --warp --warp-limit --unwarp --json --help" ;;
+        sched) choices="$(_pvn_domains) simulate --weight --warp --warp-limit --unwarp --json --help" ;;
         debug) choices='audit --json --help' ;;
         esac
         case "$previous" in

@@ -53,7 +53,7 @@ TEST(SchedSimulate, CommandWritesThePlotAndNamesMistakes)
     auto const workload = folder + "workload", plot = folder + "plot.svg";
     std::ofstream{workload} << "duration 50ms\ndomain a busy\n";
     CLI::App app;
-    add_sched_commands(app);
+    add_simulation(*app.add_subcommand("sched", ""));
     ::testing::internal::CaptureStdout();
     app.parse("sched simulate --json --svg " + plot + " " + workload);
     auto const printed = ::testing::internal::GetCapturedStdout();
@@ -64,7 +64,7 @@ TEST(SchedSimulate, CommandWritesThePlotAndNamesMistakes)
     std::ofstream{workload} << "domain a\n";
     for (auto const& [file, what] : {std::pair{workload, std::string{"workload: line 1: domain `a` has no load"}}, {folder + "none", {"cannot read"}}}) {
         CLI::App again;
-        add_sched_commands(again);
+        add_simulation(*again.add_subcommand("sched", ""));
         try {
             again.parse("sched simulate " + file);
             ADD_FAILURE() << file;
