@@ -53,6 +53,12 @@ VirtualTime Bvt::effective(BvtAccount const& account, Parameters const& paramete
     return account.actual - (account.warped ? parameters.warp / default_weight : 0);
 }
 
+// Where an entity is at least, whatever of its lead is borrowed, even if its limit is reached just now.
+VirtualTime Bvt::unborrowed(BvtAccount const& account, Parameters const& parameters)
+{
+    return account.actual - (parameters.warping == Warp::enabled ? parameters.warp / default_weight : 0);
+}
+
 // The books as they would be if the time up to `now` had been accounted.
 BvtAccount Bvt::account_at(Entity const& entity, Nanoseconds now) const
 {
@@ -244,9 +250,16 @@ void Bvt::wake(Entity& entity, Nanoseconds now)
         return;
     settle(now);
     BvtAccount& account = entity.account_;
-    VirtualTime const start = virtual_time_at(now);
-    if (pool_ != nullptr)
+    VirtualTime start = virtual_time_at(now);
+    if (pool_ != nullptr) {
         bound_lead(entity, start);
+        // Beside one that has borrowed it does not start where that one is: it would take the lead along to other queues.
+        for (Entity const* other = queue_.first(); other != nullptr; other = other->next())
+            if (VirtualTime const least = unborrowed(account_at(*other, now), other->parameters_); after(start, least) > 0)
+                start = least;
+        if (after(virtual_time_, start) > 0 && after(virtual_time_, account.actual) > 0)
+            virtual_time_ = after(start, account.actual) > 0 ? start : account.actual;
+    }
     if (after(start, account.actual) > 0) {
         account.actual = start;  // sleep earns nothing ...
         account.remainder = 0;
@@ -346,6 +359,9 @@ void Bvt::publish()
     for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
         ++shown.runnable;
         shown.weight += entity->parameters_.weight;
+        VirtualTime const least = unborrowed(entity->account_, entity->parameters_);
+        if (shown.runnable == 1 || after(shown.contended_time, least) > 0)
+            shown.contended_time = least;
         VirtualTime const time = effective(entity->account_, entity->parameters_);
         if (entity == running_) {
             shown.running_time = time;
@@ -470,8 +486,8 @@ void Bvt::receive(Entity& entity, Nanoseconds now)
         account.actual = here + account.lead;
     bound_lead(entity, here);
     if (Entity const* const displaced = choose(now).next; displaced != nullptr) {
-        // One that borrows must not push its creditors forward: what counts is where it has got to by E.
-        VirtualTime const time = effective(account_at(*displaced, now), displaced->parameters_);
+        // One that borrows must not push its creditors forward: what counts is where it would be without.
+        VirtualTime const time = unborrowed(account_at(*displaced, now), displaced->parameters_);
         VirtualTime const least = (after(here, time) > 0 ? time : here) - 2 * allowance_in(displaced->parameters_.weight);
         if (after(least, account.actual) > 0)
             account.actual = least;

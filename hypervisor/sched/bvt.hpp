@@ -77,6 +77,7 @@ private:
     static void spend_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds ran, Nanoseconds until);
     static void refresh_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds now);
     static VirtualTime effective(BvtAccount const& account, Parameters const& parameters);
+    static VirtualTime unborrowed(BvtAccount const& account, Parameters const& parameters);
     BvtAccount account_at(Entity const& entity, Nanoseconds now) const;
     bool passed_over(Entity const& entity, Nanoseconds now) const;
     Choice choose(Nanoseconds now) const;

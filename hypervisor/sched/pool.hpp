@@ -23,6 +23,7 @@ struct alignas(64) QueueSummary {
         std::uint32_t waiting = 0;       // runnable, not running, and allowed on some other CPU of the pool
         std::uint64_t weight = 0;        // sum over the runnable ones
         VirtualTime time = 0;            // the queue's virtual time: least A of the runnable ones
+        VirtualTime contended_time = 0;  // the same, with all that may be borrowed taken off each A
         VirtualTime waiting_time = 0;    // least E of those that `waiting` counts; of no meaning if there are none
         VirtualTime running_time = 0;    // E of the running one; of no meaning if none runs
         CpuMask waiting_cpus{};          // where one or another of those that `waiting` counts may run
@@ -32,7 +33,7 @@ struct alignas(64) QueueSummary {
     Reading read() const
     {
         return {members_.load(relaxed), runnable_.load(relaxed), waiting_.load(relaxed), weight_.load(relaxed), time_.load(relaxed),
-                waiting_time_.load(relaxed), running_time_.load(relaxed), CpuMask{waiting_cpus_.load(relaxed)}};
+                contended_time_.load(relaxed), waiting_time_.load(relaxed), running_time_.load(relaxed), CpuMask{waiting_cpus_.load(relaxed)}};
     }
     void write(Reading const& reading)
     {
@@ -41,6 +42,7 @@ struct alignas(64) QueueSummary {
         waiting_.store(reading.waiting, relaxed);
         weight_.store(reading.weight, relaxed);
         time_.store(reading.time, relaxed);
+        contended_time_.store(reading.contended_time, relaxed);
         waiting_time_.store(reading.waiting_time, relaxed);
         running_time_.store(reading.running_time, relaxed);
         waiting_cpus_.store(reading.waiting_cpus.bits(), relaxed);
@@ -49,7 +51,7 @@ struct alignas(64) QueueSummary {
 private:
     static constexpr auto relaxed = std::memory_order_relaxed;
     std::atomic<std::uint32_t> members_{0}, runnable_{0}, waiting_{0};
-    std::atomic<std::uint64_t> weight_{0}, time_{0}, waiting_time_{0}, running_time_{0}, waiting_cpus_{0};
+    std::atomic<std::uint64_t> weight_{0}, time_{0}, contended_time_{0}, waiting_time_{0}, running_time_{0}, waiting_cpus_{0};
 };
 
 // One per CPU of the machine; shared by all pools, as a CPU is in one pool at a time.
@@ -74,8 +76,8 @@ public:
     QueueSummary& queue(Cpu cpu) { return board_.queues[cpu]; }
     QueueSummary::Reading read(Cpu cpu) const { return board_.queues[cpu].read(); }
 
-    // The virtual time that the contended queues other than that of `self` have reached: the least one of those where somebody
-    // waits who could be moved.
+    // The virtual time that the contended queues other than that of `self` have surely reached: the least one of those where somebody
+    // waits who could be moved.  What is borrowed by warp does not count: it would be forgiven if others were brought up to it.
     std::optional<VirtualTime> contended_time(Cpu self) const;
 
 private:
@@ -99,8 +101,8 @@ inline std::optional<VirtualTime> Pool::contended_time(Cpu self) const
 {
     std::optional<VirtualTime> least;
     for_each_queue(*this, cpus().without(self), 0, [&](Cpu, QueueSummary::Reading const& queue) {
-        if (queue.waiting != 0 && (!least || after(*least, queue.time) > 0))
-            least = queue.time;
+        if (queue.waiting != 0 && (!least || after(*least, queue.contended_time) > 0))
+            least = queue.contended_time;
     });
     return least;
 }
