@@ -30,6 +30,7 @@ endif
 help: ## lists the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
 	@printf '\nVariables: V=1 shows commands, GUEST=NAME picks one test guest, T=60 seconds per fuzz target,\n'
+	@printf '           INITRAMFS=1 a tiny dom0 without a disk, KEEP=1 a disk that keeps what dom0 writes,\n'
 	@printf '           MEM=1024 MiB of memory, CMDLINE="..." for Linux, PARAVANE="..." for the hypervisor, ACCEL=tcg\n'
 
 .PHONY: all
@@ -152,35 +153,47 @@ $(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn
 		$(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf)
 $(B)/vmlinux $(B)/toolstack/pvn: ;
 
+debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
+.PHONY: disk
+disk: linux toolstack ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian itself is cached outside the tree)
+	@$(MAKE) $(B)/debian.img
+$(B)/debian.img: $(debian_files) tests/system/initramfs/root/hello.toml $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/vmlinux .make/disk | $(B)/.setup
+	$(Q).make/disk $@ tests/system/debian usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/hello.cpio.gz=$(B)/hello.cpio.gz \
+		root/hello.toml=tests/system/initramfs/root/hello.toml
+
 # --------------------------------------------------------------------------------------------------------------------- run
 
 MEM ?= 1024
 ACCEL ?= tcg
-CMDLINE ?= console=hvc0
 PARAVANE ?=
 QEMU ?= qemu-system-x86_64
 run_qemu = $(QEMU) -accel $(ACCEL) -cpu max -m $(MEM) -display none -serial mon:stdio -no-reboot \
 	-device isa-debug-exit,iobase=0xf4,iosize=4
+# dom0's root: the Debian disk, or with INITRAMFS=1 a tiny file system in memory.
+INITRAMFS ?=
+root_files := $(if $(INITRAMFS),initramfs,disk)
+CMDLINE ?= console=hvc0$(if $(INITRAMFS),, root=/dev/vda rw)
+# What dom0 writes is forgotten unless KEEP=1.
+KEEP ?=
+disk_qemu = $(if $(INITRAMFS),,-drive file=$(B)/debian.img$(comma)format=raw$(comma)if=virtio$(if $(KEEP),,$(comma)snapshot=on) -nic user$(comma)model=virtio-net-pci)
 
 .PHONY: run
-run: ## boots Paravane with Linux as dom0 in QEMU, or with a test guest (GUEST=NAME); Ctrl-A X leaves
+run: ## boots Paravane with Debian as dom0 in QEMU, or with a test guest (GUEST=NAME); Ctrl-A X leaves
 	@$(MAKE) setup
 ifdef GUEST
 	@$(MAKE) hypervisor $(B)/guests/$(GUEST).elf
 	$(Q)$(run_qemu) -kernel $(B)/paravane -append '$(PARAVANE)' -initrd '$(B)/guests/$(GUEST).elf' || test $$? = 1
 else
-	@$(MAKE) hypervisor initramfs
-	@test -f $(B)/vmlinux || { echo 'run: there is no Linux port yet; `make run GUEST=NAME` boots a test guest' >&2; exit 1; }
-	$(Q)$(run_qemu) -kernel $(B)/paravane -append '$(PARAVANE)' \
-		-initrd '$(B)/vmlinux $(subst $(comma),$(comma)$(comma),$(CMDLINE)),$(B)/initramfs.cpio.gz' || test $$? = 1
+	@$(MAKE) hypervisor $(root_files)
+	$(Q)$(run_qemu) $(disk_qemu) -kernel $(B)/paravane -append '$(PARAVANE)' \
+		-initrd '$(B)/vmlinux $(subst $(comma),$(comma)$(comma),$(CMDLINE))$(if $(INITRAMFS),$(comma)$(B)/initramfs.cpio.gz)' || test $$? = 1
 endif
 comma := ,
 
 .PHONY: run-native
 run-native: ## boots the same Linux in QEMU without Paravane, for comparison
 	@$(MAKE) linux initramfs
-	@test -f $(B)/bzImage || { echo 'run-native: there is no Linux port yet' >&2; exit 1; }
-	$(Q)$(run_qemu) -kernel $(B)/bzImage -append 'console=ttyS0 $(filter-out console=%,$(CMDLINE))' -initrd $(B)/initramfs.cpio.gz || test $$? = 1
+	$(Q)$(run_qemu) -kernel $(B)/bzImage -append 'console=ttyS0 $(filter-out console=% root=% rw,$(CMDLINE))' -initrd $(B)/initramfs.cpio.gz || test $$? = 1
 
 .PHONY: debug
 debug: hypervisor ## as `run GUEST=NAME`, waiting for a debugger at port 1234 (gdb build/paravane.elf)
@@ -189,6 +202,7 @@ debug: hypervisor ## as `run GUEST=NAME`, waiting for a debugger at port 1234 (g
 	$(Q)$(run_qemu) -s -S -kernel $(B)/paravane -append '$(PARAVANE)' -initrd '$(B)/guests/$(GUEST).elf' || test $$? = 1
 
 .PHONY: iso
+iso: CMDLINE = console=hvc0
 iso: hypervisor ## makes build/paravane.iso, bootable by GRUB (multiboot2); GUEST=NAME puts a test guest in
 	$(if $(GUEST),@$(MAKE) $(B)/guests/$(GUEST).elf,@$(MAKE) linux initramfs)
 	$(call say,ISO,$(B)/paravane.iso)
@@ -236,7 +250,7 @@ test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 .PHONY: test-system
 test-system: ## boots Linux as dom0 and drives it
 	@rm -f $(B)/results/system.json
-	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs && $(MAKE) iso GUEST=start && tests/system/run.py; \
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs disk && $(MAKE) iso GUEST=start && tests/system/run.py; \
 	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
 	echo 'system: there are no tests with Linux yet'; fi
 
@@ -248,6 +262,10 @@ fuzz: $(B)/.setup ## runs each fuzz target of tests/fuzz/ for T=60 seconds (TARG
 .PHONY: bench
 bench: ## runs the benchmarks of tests/bench/ and checks the numbers we promise
 	@if [ -x tests/bench/run.py ]; then $(MAKE) hypervisor guests linux initramfs && tests/bench/run.py; else echo 'bench: there are no benchmarks yet'; fi
+
+.PHONY: bench-boot
+bench-boot: hypervisor linux ## boots the same kernel natively and as dom0, and compares
+	@tests/bench/boot_time.py
 
 .PHONY: format
 format: ## formats the C++ of the tree with clang-format-19, where it is installed

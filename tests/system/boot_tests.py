@@ -21,4 +21,26 @@ def test_grub_iso(_):
 test_grub_iso.boots_itself = True
 
 
-TESTS = [test_grub_iso, test_dom0_boots]
+def test_debian_disk(_):
+    """What `make run` boots: Debian on a disk, which starts a domain, and which `poweroff` brings to an end."""
+    with Machine('debian_disk', boot=['-kernel', 'build/paravane', '-append', 'debug_exit', '-initrd', 'build/vmlinux console=hvc0 root=/dev/vda rw'],
+                 devices=['-drive', 'file=build/debian.img,format=raw,if=virtio,snapshot=on', '-nic', 'user,model=virtio-net-pci'],
+                 prompt='root@dom0:~# ') as machine:
+        machine.expect(re.escape(machine.prompt), 180)
+        check(re.search(r'^dom0 +0 .* running$', machine.must('pvn list'), re.M), 'dom0 is not listed')
+        machine.must('pvn create hello.toml', 60)
+        check(re.search(r'^hello +\d+ .*$', machine.must('pvn list'), re.M), 'hello is not listed')
+        machine.send('pvn console hello\n')
+        machine.expect(r'Paravane: domU ready', 60)
+        machine.send('\x1d')
+        machine.expect(re.escape(machine.prompt))
+        machine.must('pvn destroy hello')
+        machine.send('poweroff\n')
+        machine.expect_end(60)
+        check('dom0 is going down' in machine.text and 're-mounted' in machine.text, 'dom0 did not end in order')
+
+
+test_debian_disk.boots_itself = True
+
+
+TESTS = [test_grub_iso, test_dom0_boots, test_debian_disk]

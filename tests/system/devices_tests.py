@@ -145,13 +145,13 @@ def test_devices_pc_intx(_):
 
 
 def test_reboot_and_power_off(_):
-    """A machine that may reboot: `reboot` brings it up again, and only `poweroff` ends it."""
-    with Machine('reboot_and_power_off', paravane='', may_reboot=True) as machine:
+    """A machine that may reboot: `reboot` brings it up again, and only `poweroff` ends it, by the debug exit device."""
+    with Machine('reboot_and_power_off', may_reboot=True) as machine:
         machine.boot()
         machine.send('reboot -f\n')
         machine.boot()
         machine.send('poweroff -f\n')
-        machine.expect_end(30)
+        check(machine.expect_end(60) == 2 * 0x10 + 1, 'the machine did not end by the debug exit device')
 
 
 def test_cpu_without_smap(_):

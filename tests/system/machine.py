@@ -20,9 +20,11 @@ class Failure(Exception):
 class Machine:
     """QEMU with Paravane; what its serial port says is in `text`."""
 
-    def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None, cpu='max', devices=(), may_reboot=False):
+    def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None, cpu='max', devices=(), may_reboot=False,
+                 prompt=PROMPT):
         self.text = ''
         self.seen = 0
+        self.prompt = prompt
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log = open(LOGS / f'{name}.log', 'w', buffering=1)
         command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', cpu, '-m', str(memory), '-display', 'none', '-serial', 'stdio',
@@ -78,7 +80,7 @@ class Machine:
 
     def boot(self):
         self.expect(r'Paravane: dom0 ready', 120)
-        self.expect(re.escape(PROMPT))
+        self.expect(re.escape(self.prompt))
 
     def run(self, command, timeout=60):
         """A command at dom0's shell: its output and exit code."""
@@ -88,7 +90,7 @@ class Machine:
         # A line of the hypervisor may come between the code and the end of its line.
         match = self.expect(r'\nexit-code=(\d+)(?=\n|\(pvn\))', timeout)
         output = self.text[start:self.seen - len(match.group(0))]
-        self.expect(re.escape(PROMPT))
+        self.expect(re.escape(self.prompt))
         return output, int(match.group(1))
 
     def must(self, command, timeout=60):
