@@ -146,12 +146,25 @@ $(B)/hello.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
 	$(Q).make/initramfs $@ tests/system/domu
 # Test guests that dom0 starts as domUs, beside a Linux that must not notice.
 domu_guests := $(filter hostile_%,$(guest_names)) start timer
+dom0_files := usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
+	usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash $(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf)
 $(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage \
-		boot/hello.cpio.gz=$(B)/hello.cpio.gz usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash \
-		$(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf)
+	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files)
 $(B)/vmlinux $(B)/toolstack/pvn: ;
+
+# The kernel's own x86 selftests, with a first program that runs them all.
+.PHONY: selftests
+selftests: initramfs
+	@.make/selftests $(B)/selftests
+	@$(MAKE) $(B)/selftests.cpio.gz $(B)/selftests-dom0.cpio.gz
+$(B)/selftests.cpio.gz: $(wildcard tests/system/selftests/*) $(B)/selftests/.key .make/initramfs | $(B)/.setup
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/selftests /=$(B)/selftests
+$(B)/selftests-dom0.cpio.gz: $(B)/initramfs.cpio.gz $(B)/selftests.cpio.gz
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) boot/selftests.cpio.gz=$(B)/selftests.cpio.gz
+$(B)/selftests/.key: ;
 
 debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
 .PHONY: disk
@@ -250,7 +263,7 @@ test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 .PHONY: test-system
 test-system: ## boots Linux as dom0 and drives it
 	@rm -f $(B)/results/system.json
-	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs disk && $(MAKE) iso GUEST=start && tests/system/run.py; \
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs disk selftests && $(MAKE) iso GUEST=start && tests/system/run.py; \
 	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
 	echo 'system: there are no tests with Linux yet'; fi
 
