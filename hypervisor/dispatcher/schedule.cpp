@@ -13,6 +13,7 @@
 #include "interrupts/local_apic.hpp"
 #include "sched/balance.hpp"
 #include "time/clock.hpp"
+#include "trace/trace.hpp"
 #include "traps/deliver.hpp"
 
 namespace pvn::schedule {
@@ -46,7 +47,8 @@ void enter_state(Vcpu& vcpu, std::uint32_t state, std::uint64_t now)
     auto& run = vcpu.page->runstate;
     auto const version = __atomic_load_n(&run.version, __ATOMIC_RELAXED) | 1;
     __atomic_store_n(&run.version, version, __ATOMIC_RELEASE);
-    if (vcpu.run_state < 4) run.time[vcpu.run_state] += now - vcpu.state_since;
+    vcpu.state_time[vcpu.run_state] += now - vcpu.state_since;
+    for (std::size_t i = 0; i < vcpu.state_time.size(); ++i) run.time[i] = vcpu.state_time[i];
     vcpu.run_state = state;
     vcpu.state_since = now;
     run.state = state;
@@ -132,6 +134,7 @@ void make_runnable(Vcpu& vcpu, VcpuState from)
         vcpu.poll_deadline = 0;
         vcpu.state = VcpuState::runnable;
         if (vcpu.entity.state() == sched::Entity::State::detached) return;
+        trace::note(PVN_TRACE_WAKE, vcpu.domain->id.raw(), vcpu.id.raw());
         target = vcpu.active == no_cpu ? sched::balance::place(pool, vcpu.entity, vcpu.home) : vcpu.home.load();
         if (target == vcpu.home) return update(queue, vcpu);
         leave_home(queue, vcpu);
@@ -163,6 +166,7 @@ void take_over()
         vcpu.home = self;
     }
     auto& vcpu = vcpu_of(*entity);
+    trace::note(PVN_TRACE_MOVE, vcpu.domain->id.raw(), vcpu.id.raw());
     Guard const guard{own.lock};
     link(own, vcpu);
     own.policy->receive(*entity, charge(own));
@@ -211,6 +215,33 @@ void fire_due(std::uint64_t now)
             event::raise_vcpu_virq(*due.vcpu, PVN_VIRQ_TIMER);
         else
             wake(*due.vcpu);
+    }
+}
+
+void put_away(Vcpu& vcpu);
+
+// vCPUs that may not be here any more, because of their affinity or because this CPU is to run none, find another home.
+void send_away()
+{
+    auto& self = this_cpu();
+    auto& queue = queues[self.id];
+    auto const unwelcome = [&](Vcpu const& vcpu) { return self.parked || !vcpu.entity.affinity().hard.has(self.id); };
+    if (auto* const current = self.current.load(); current != nullptr && current->active == self.id && unwelcome(*current)) put_away(*current);
+    for (;;) {
+        Vcpu* found = nullptr;
+        auto target = no_cpu;
+        {
+            Guard const guard{queue.lock};
+            for (auto* vcpu = queue.first; vcpu != nullptr && found == nullptr; vcpu = vcpu->home_next)
+                if (unwelcome(*vcpu)) found = vcpu;
+            if (found == nullptr) return;
+            target = sched::balance::choose_home(pool, found->entity.affinity());
+            if (queue.running == found) enter_state(*found, PVN_RUNSTATE_RUNNABLE, charge(queue));
+            leave_home(queue, *found);
+            if (queue.running == found) queue.running = nullptr;
+            found->home = target;
+        }
+        arrive(*found, target);
     }
 }
 
@@ -353,6 +384,89 @@ void domain_changed(Domain& domain)
     for (auto* const vcpu : domain.all_vcpus()) update(*vcpu);
 }
 
+Result<void> set_affinity(Vcpu& vcpu, sched::Affinity const& affinity)
+{
+    LockedHome const home{vcpu};
+    auto& queue = *home;
+    queue.lock.assert_held();
+    if ((affinity.hard & pool.cpus()).empty()) return Fail{Error::invalid};
+    queue.policy->set_affinity(vcpu.entity, affinity);
+    auto& cpu = *all_cpus[vcpu.home];
+    if (!affinity.hard.has(cpu.id)) {
+        cpu.send_away = true;
+        kick(cpu);
+    }
+    return {};
+}
+
+Result<void> set_cpu(std::uint32_t id, bool online)
+{
+    if (id >= cpu_count) return Fail{Error::not_found};
+    auto& cpu = *all_cpus[id];
+    if (cpu.parked != online) return Fail{Error::exists};
+    if (online) {
+        pool.insert(id);
+        cpu.parked = false;
+        kick(cpu);
+        return {};
+    }
+    auto const left = pool.cpus().without(id);
+    if (left.empty()) return Fail{Error::busy};
+    for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))
+        for (auto* const vcpu : domain->all_vcpus())
+            if ((vcpu->entity.affinity().hard & left).empty()) return Fail{Error::busy};
+    pool.erase(id);
+    cpu.parked = true;
+    cpu.send_away = true;
+    kick(cpu);
+    return {};
+}
+
+void fill_info(Vcpu& vcpu, pvn_vcpu_info& info)
+{
+    LockedHome const home{vcpu};
+    info.vcpu = vcpu.id.raw();
+    info.state = vcpu.run_state;
+    info.cpu = vcpu.home;
+    for (std::size_t i = 0; i < vcpu.state_time.size(); ++i) info.time[i] = vcpu.state_time[i];
+    auto const now = clock::now();
+    info.time[vcpu.run_state] += now > vcpu.state_since ? now - vcpu.state_since : 0;
+    info.hard_affinity = vcpu.entity.affinity().hard.bits();
+    info.soft_affinity = vcpu.entity.affinity().soft.bits();
+    info.hypercalls = vcpu.hypercalls;
+    info.traps = vcpu.traps;
+    info.interrupts = vcpu.interrupts;
+    info.emulated = vcpu.emulated;
+}
+
+void fill_info(PerCpu const& cpu, pvn_cpu_info& info)
+{
+    auto& queue = queues[cpu.id];
+    Guard const guard{queue.lock};
+    info.cpu = cpu.id;
+    info.apic_id = cpu.apic_id;
+    info.flags = (cpu.parked ? 0u : PVN_CPU_ONLINE) | (queue.running != nullptr ? PVN_CPU_BUSY : 0u);
+    if (queue.running != nullptr) {
+        info.domain = queue.running->domain->id.raw();
+        info.vcpu = static_cast<std::uint16_t>(queue.running->id.raw());
+    }
+    for (auto const* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
+        ++info.homes;
+        info.runnable += queued(*vcpu) ? 1 : 0;
+    }
+    auto const now = clock::now();
+    info.idle_time = queue.idle_time + (queue.running == nullptr && now > queue.idle_since ? now - queue.idle_since : 0);
+    info.switches = queue.switches;
+    info.guest_exits = cpu.guest_exits;
+}
+
+LockStatistics run_queue_locks()
+{
+    LockStatistics sum{};
+    for (std::uint32_t cpu = 0; cpu < cpu_count; ++cpu) sum += queues[cpu].lock.statistics();
+    return sum;
+}
+
 void wait_until_inactive(Vcpu const& vcpu)
 {
     while (vcpu.active.load(std::memory_order_acquire) != no_cpu) cpu::pause();
@@ -434,7 +548,8 @@ void choose()
     while (self.reschedule.exchange(false)) {
         Vcpu* next = nullptr;
         bool loaded = false;
-        take_over();
+        if (self.send_away.exchange(false) || self.parked) send_away();
+        if (!self.parked) take_over();
         {
             Guard const guard{queue.lock};
             auto const now = charge(queue);
@@ -443,7 +558,11 @@ void choose()
             if (queue.running != next) {
                 if (queue.running != nullptr) enter_state(*queue.running, PVN_RUNSTATE_RUNNABLE, now);
                 if (next != nullptr) enter_state(*next, PVN_RUNSTATE_RUNNING, now);
+                if (queue.running == nullptr) queue.idle_time += now - queue.idle_since;
+                if (next == nullptr) queue.idle_since = now;
                 queue.running = next;
+                ++queue.switches;
+                trace::note(PVN_TRACE_SWITCH, next != nullptr ? next->domain->id.raw() : 0xffffu, next != nullptr ? next->id.raw() : 0);
             }
             // Before anybody else can find that it may not run any more: from here on nobody takes it elsewhere.
             loaded = next == nullptr || next->active == self.id;

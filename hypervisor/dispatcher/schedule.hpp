@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "domain/vcpu.hpp"
+#include "lib/lock.hpp"
 #include "lib/result.hpp"
 
 namespace pvn {
@@ -33,6 +34,15 @@ void wait_until_inactive(Vcpu const&);
 Result<void> set_parameters(Vcpu&, pvn_sched_parameters const&);
 sched::Parameters parameters(Vcpu&);
 std::uint64_t cpu_time(Vcpu&);   // ns
+
+// invalid: no CPU that runs vCPUs is in it.
+Result<void> set_affinity(Vcpu&, sched::Affinity const&);
+// Whether a CPU runs vCPUs; those that it has go elsewhere.  Under the domains lock.  not_found; exists: so it is; busy: the last
+// one, or the last one where some vCPU may run.
+Result<void> set_cpu(std::uint32_t cpu, bool online);
+void fill_info(Vcpu&, pvn_vcpu_info&);
+void fill_info(PerCpu const&, pvn_cpu_info&);
+LockStatistics run_queue_locks();
 
 void set_timer(Vcpu&, std::uint64_t deadline);  // of the running one
 void timer_fired();

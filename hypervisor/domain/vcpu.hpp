@@ -31,6 +31,7 @@ struct Vcpu {
     std::uint32_t poll_count{};  // 0: it does not poll; else one more than it has ports
     std::uint64_t cpu_time{};    // ns
     std::uint64_t state_since{}; // system time
+    std::array<std::uint64_t, 4> state_time{};  // ns in each PVN_RUNSTATE_... before that
     std::uint32_t run_state{PVN_RUNSTATE_OFFLINE};
     std::atomic<std::uint32_t> home{0};         // changes only while it is not active
     // The CPU whose registers hold its state: nobody else may look at what follows, or take it home.
@@ -39,6 +40,9 @@ struct Vcpu {
 
     Domain* domain{};
     VcpuId id{};
+
+    // Counted by the CPU where it is active.
+    std::uint64_t hypercalls{}, traps{}, interrupts{}, emulated{};
 
     // Valid while it is not active; the active vCPU's are on the entry stack and in the CPU.
     Registers registers{};

@@ -199,6 +199,7 @@ unsigned emulate_one(Context& c)
 
 void count_trap(Vcpu& vcpu, Registers const& r, Instruction const& instruction)
 {
+    ++vcpu.emulated;
     for (auto& trap : vcpu.domain->traps) {
         if (trap.count != 0 && trap.rip != r.rip) continue;
         if (trap.count == 0) {

@@ -7,6 +7,7 @@
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
 #include "guest/access.hpp"
+#include "trace/trace.hpp"
 #include "time/clock.hpp"
 
 namespace pvn::hypercall {
@@ -73,12 +74,19 @@ constexpr Call calls[] = {
     {PVN_DOMAIN_GET_TRAPS, For::privileged, domain_get_traps},
     {PVN_DOMAIN_REQUEST_POWER, For::privileged, domain_request_power},
     {PVN_DOMAIN_GET_SCHED, For::privileged, domain_get_sched},
+    {PVN_DOMAIN_VCPU_INFO, For::privileged, domain_vcpu_info},
+    {PVN_DOMAIN_SET_AFFINITY, For::privileged, domain_set_affinity},
     {PVN_SYSTEM_VERSION, For::all, system_version},
     {PVN_SYSTEM_CONSOLE_WRITE, For::all, system_console_write},
     {PVN_SYSTEM_CONSOLE_READ, For::privileged, system_console_read},
     {PVN_SYSTEM_INFO, For::all, system_info},
     {PVN_SYSTEM_LOG_READ, For::privileged, system_log_read},
     {PVN_SYSTEM_DEBUG_KEY, For::privileged, system_debug_key},
+    {PVN_SYSTEM_CPU_INFO, For::privileged, system_cpu_info},
+    {PVN_SYSTEM_SET_CPU, For::privileged, system_set_cpu},
+    {PVN_SYSTEM_LOCKS, For::privileged, system_locks},
+    {PVN_SYSTEM_TRACE, For::privileged, system_trace},
+    {PVN_SYSTEM_TRACE_READ, For::privileged, system_trace_read},
     {PVN_MULTI, For::all, multi},
 };
 static_assert(std::ranges::is_sorted(calls, {}, &Call::number));
@@ -109,6 +117,7 @@ void dispatch(Vcpu& vcpu, Registers& r, std::uint64_t done)
         return;
     }
     // The caller may have lost the CPU or its life, but its registers are where they were: switches happen on the way out.
+    trace::note(PVN_TRACE_HYPERCALL, r.rax, static_cast<std::uint64_t>(result));
     r.rax = static_cast<std::uint64_t>(result);
 }
 

@@ -116,6 +116,13 @@ Outcome system_console_read(Vcpu&, Arguments const&);
 Outcome system_info(Vcpu&, Arguments const&);
 Outcome system_debug_key(Vcpu&, Arguments const&);
 Outcome system_log_read(Vcpu&, Arguments const&);
+Outcome domain_vcpu_info(Vcpu&, Arguments const&);
+Outcome domain_set_affinity(Vcpu&, Arguments const&);
+Outcome system_cpu_info(Vcpu&, Arguments const&);
+Outcome system_set_cpu(Vcpu&, Arguments const&);
+Outcome system_locks(Vcpu&, Arguments const&);
+Outcome system_trace(Vcpu&, Arguments const&);
+Outcome system_trace_read(Vcpu&, Arguments const&);
 Outcome multi(Vcpu&, Arguments const&);
 
 }  // namespace pvn::hypercall

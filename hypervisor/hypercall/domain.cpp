@@ -186,6 +186,25 @@ Outcome domain_request_power(Vcpu& vcpu, Arguments const& a)
     return 0;
 }
 
+Outcome domain_vcpu_info(Vcpu& vcpu, Arguments const& a)
+{
+    auto* const target = PVN_TRY(find(a[0]))->vcpu(a[1]);
+    if (target == nullptr) return Fail{Error::not_found};
+    pvn_vcpu_info info{};
+    schedule::fill_info(*target, info);
+    PVN_CHECK((GuestOut<pvn_vcpu_info>{vcpu, a[2]}.write(info)));
+    return 0;
+}
+
+Outcome domain_set_affinity(Vcpu&, Arguments const& a)
+{
+    auto* const target = PVN_TRY(find(a[0]))->vcpu(a[1]);
+    if (target == nullptr) return Fail{Error::not_found};
+    Guard const guard{domains::lock};  // no CPU goes offline meanwhile
+    PVN_CHECK(schedule::set_affinity(*target, {sched::CpuMask{a[2]}, sched::CpuMask{a[3]}}));
+    return 0;
+}
+
 Outcome domain_mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
     if (a[2] > PVN_MMU_QUEUE_MAX || a[1] % 8 != 0) return Fail{Error::invalid};

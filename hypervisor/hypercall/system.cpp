@@ -11,6 +11,7 @@
 #include "hypercall/dispatch.hpp"
 #include "machine.hpp"
 #include "time/clock.hpp"
+#include "trace/trace.hpp"
 
 namespace pvn::hypercall {
 namespace {
@@ -124,6 +125,75 @@ Outcome system_log_read(Vcpu& vcpu, Arguments const& a)
         if (bytes == 0) break;
         PVN_CHECK(guest::copy(vcpu, a[0] + done, piece.data(), bytes, guest::Access::write));
         done += bytes;
+    }
+    return static_cast<std::int64_t>(done);
+}
+
+Outcome system_cpu_info(Vcpu& vcpu, Arguments const& a)
+{
+    GuestOut<pvn_cpu_info> const out{vcpu, a[1]};
+    std::int64_t filled = 0;
+    for (auto cpu = a[0]; cpu < cpu_count && static_cast<std::uint64_t>(filled) < a[2]; ++cpu, ++filled) {
+        pvn_cpu_info info{};
+        schedule::fill_info(*all_cpus[cpu], info);
+        PVN_CHECK(out.write(info, static_cast<std::uint64_t>(filled)));
+    }
+    return filled;
+}
+
+Outcome system_set_cpu(Vcpu&, Arguments const& a)
+{
+    if (a[1] > 1) return Fail{Error::invalid};
+    if (a[0] >= cpu_limit) return Fail{Error::not_found};
+    Guard const guard{domains::lock};
+    PVN_CHECK(schedule::set_cpu(static_cast<std::uint32_t>(a[0]), a[1] == 1));
+    return 0;
+}
+
+Outcome system_locks(Vcpu& vcpu, Arguments const& a)
+{
+    LockStatistics ports{}, roots{};
+    for (auto const* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))
+        ports += domain->ports_lock.statistics();
+    for (std::uint32_t cpu = 0; cpu < cpu_count; ++cpu) roots += all_cpus[cpu]->root_lock.statistics();
+    struct { std::string_view name; LockStatistics statistics; } const locks[] = {
+        {"domains", domains::lock.statistics()},
+        {"page_tables", page_tables_lock.statistics()},
+        {"allocator", machine.allocator.spin_lock().statistics()},
+        {"ports", ports},
+        {"run_queue", schedule::run_queue_locks()},
+        {"root", roots},
+    };
+    GuestOut<pvn_lock_info> const out{vcpu, a[0]};
+    std::int64_t filled = 0;
+    for (auto const& lock : locks) {
+        if (static_cast<std::uint64_t>(filled) == a[1]) break;
+        pvn_lock_info info{};
+        std::ranges::copy(lock.name, info.name);
+        info.taken = lock.statistics.taken, info.waited = lock.statistics.waited, info.rounds = lock.statistics.rounds;
+        PVN_CHECK(out.write(info, static_cast<std::uint64_t>(filled++)));
+    }
+    return filled;
+}
+
+Outcome system_trace(Vcpu&, Arguments const& a)
+{
+    PVN_CHECK(trace::set(a[0]));
+    return 0;
+}
+
+Outcome system_trace_read(Vcpu& vcpu, Arguments const& a)
+{
+    constexpr std::uint64_t most = 1024;  // in one call
+    GuestOut<pvn_trace_record> const out{vcpu, a[1]};
+    std::array<pvn_trace_record, 32> piece;
+    std::uint64_t done = 0;
+    for (auto const wanted = std::min(a[2], most); done < wanted;) {
+        auto const room = std::min<std::uint64_t>(piece.size(), wanted - done);
+        auto const count = PVN_TRY(trace::take(a[0], {piece.data(), room}));
+        for (std::uint64_t i = 0; i < count; ++i) PVN_CHECK(out.write(piece[i], done + i));
+        done += count;
+        if (count < room) break;
     }
     return static_cast<std::int64_t>(done);
 }

@@ -20,6 +20,11 @@ std::uint32_t& held_ranks();
 // What it has cost so far.
 struct LockStatistics {
     std::uint64_t taken, waited, rounds;  // times; times it was not free at once; turns of the waiting loop
+    LockStatistics& operator+=(LockStatistics const& other)
+    {
+        taken += other.taken, waited += other.waited, rounds += other.rounds;
+        return *this;
+    }
 };
 
 // First come, first served.  Waiting is done with interrupts off, which stops nobody: who waits for another CPU with a lock held

@@ -4,6 +4,7 @@
 #include "arch/x86/per_cpu.hpp"
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
+#include "trace/trace.hpp"
 
 namespace pvn::tlb {
 namespace {
@@ -24,6 +25,7 @@ void flush(Wanted wanted)
         asked |= std::uint64_t{1} << id;
         local_apic::interrupt(cpu.apic_id);
     }
+    if (asked != 0) trace::note(PVN_TRACE_FLUSH, asked);
     for (std::uint32_t id = 0; id < cpu_count; ++id)
         if ((asked >> id & 1) != 0)
             while (all_cpus[id]->in_guest.load() && all_cpus[id]->guest_exits.load() == exits[id]) __builtin_ia32_pause();

@@ -17,6 +17,7 @@
 #include "interrupts/interrupts.hpp"
 #include "dispatcher/schedule.hpp"
 #include "tlb/flush.hpp"
+#include "trace/trace.hpp"
 #include "traps/deliver.hpp"
 
 extern "C" {
@@ -121,6 +122,7 @@ void traps::leave()
     }
     traps::sanitise(entry_registers());
     debug_registers::arm(*self.current.load());
+    trace::note(PVN_TRACE_LEAVE);
 }
 
 namespace {
@@ -140,6 +142,8 @@ extern "C" void enter_from_guest(Registers* registers)
 {
     auto& r = *registers;
     auto& vcpu = arrive();
+    trace::note(PVN_TRACE_ENTER, r.vector, r.rip);
+    ++(r.vector == vector::hypercall ? vcpu.hypercalls : r.vector < 32 || r.vector == vector::int80 ? vcpu.traps : vcpu.interrupts);
     if (r.vector == vector::hypercall)
         hypercall::dispatch(vcpu, r, 0);
     else if (r.vector == vector::again)

@@ -193,6 +193,24 @@ PVN_ASSERT_SIZE(struct pvn_phys_msi, 16);
 					   by PVN_VIRQ_POWER; NOT_LISTENING if it has not bound that */
 #define PVN_DOMAIN_GET_SCHED	0x910	/* a0: domain, a1: struct pvn_sched_parameters * */
 
+#define PVN_DOMAIN_VCPU_INFO	0x911	/* a0: domain, a1: vcpu, a2: struct pvn_vcpu_info * */
+#define PVN_DOMAIN_SET_AFFINITY	0x912	/* a0: domain, a1: vcpu, a2: CPUs where it may run, a3: where it had better (bit masks) */
+
+struct pvn_vcpu_info {
+	uint32_t vcpu;
+	uint32_t state;			/* PVN_RUNSTATE_... */
+	uint32_t cpu;			/* its home: where it runs, or ran last */
+	uint32_t reserved;
+	uint64_t time[4];		/* ns in each PVN_RUNSTATE_... */
+	uint64_t hard_affinity;		/* bit mask of CPUs */
+	uint64_t soft_affinity;
+	uint64_t hypercalls;
+	uint64_t traps;			/* exceptions that took the full path */
+	uint64_t interrupts;
+	uint64_t emulated;		/* privileged instructions and stores to page tables */
+};
+PVN_ASSERT_SIZE(struct pvn_vcpu_info, 96);
+
 struct pvn_domain_create {
 	uint8_t uuid[16];
 	uint64_t limit;			/* frames that it may have */
@@ -247,6 +265,56 @@ PVN_ASSERT_SIZE(struct pvn_trap_count, 32);
 #define PVN_SYSTEM_INFO		0xa03	/* a0: struct pvn_system_info * */
 #define PVN_SYSTEM_LOG_READ	0xa04	/* privileged.  a0: buffer, a1: size, a2: offset.  Bytes read */
 #define PVN_SYSTEM_DEBUG_KEY	0xa05	/* privileged.  a0: character */
+
+#define PVN_SYSTEM_CPU_INFO	0xa06	/* privileged.  a0: first CPU, a1: struct pvn_cpu_info[a2].  Number filled */
+#define PVN_SYSTEM_SET_CPU	0xa07	/* privileged.  a0: CPU, a1: 0: runs no vCPUs any more, 1: does again */
+#define PVN_SYSTEM_LOCKS	0xa08	/* privileged.  a0: struct pvn_lock_info[a1].  Number filled */
+#define PVN_SYSTEM_TRACE	0xa09	/* privileged.  a0: mask of 1 << PVN_TRACE_...; 0: stop */
+#define PVN_SYSTEM_TRACE_READ	0xa0a	/* privileged.  a0: CPU, a1: struct pvn_trace_record[a2].  Number taken */
+
+struct pvn_cpu_info {
+	uint32_t cpu;
+	uint32_t apic_id;
+	uint32_t flags;			/* PVN_CPU_... */
+	uint16_t domain;		/* of the vCPU that runs, if PVN_CPU_BUSY */
+	uint16_t vcpu;
+	uint32_t homes;			/* vCPUs that have their home here */
+	uint32_t runnable;		/* of these; the running one too */
+	uint64_t idle_time;		/* ns */
+	uint64_t switches;		/* of vCPUs */
+	uint64_t guest_exits;
+};
+PVN_ASSERT_SIZE(struct pvn_cpu_info, 48);
+#define PVN_CPU_ONLINE	1
+#define PVN_CPU_BUSY	2
+
+struct pvn_lock_info {
+	char name[24];
+	uint64_t taken;			/* times */
+	uint64_t waited;		/* times that it was not free at once */
+	uint64_t rounds;		/* of the waiting loop, in all */
+};
+PVN_ASSERT_SIZE(struct pvn_lock_info, 48);
+
+/* Each CPU keeps its latest PVN_TRACE_RECORDS records; older ones that nobody took are lost. */
+struct pvn_trace_record {
+	uint64_t time;			/* system time, ns */
+	uint32_t event;			/* PVN_TRACE_... */
+	uint16_t domain;		/* whose vCPU the CPU had; 0xffff: none */
+	uint16_t vcpu;
+	uint64_t a, b;
+};
+PVN_ASSERT_SIZE(struct pvn_trace_record, 32);
+#define PVN_TRACE_RECORDS	2048
+
+#define PVN_TRACE_ENTER		0	/* from a guest.  a: vector, 256: hypercall; b: RIP */
+#define PVN_TRACE_LEAVE		1	/* to a guest */
+#define PVN_TRACE_HYPERCALL	2	/* a: number, b: result */
+#define PVN_TRACE_SWITCH	3	/* to the vCPU (a: domain, b: vcpu); a: 0xffff: idle */
+#define PVN_TRACE_WAKE		4	/* a: domain, b: vcpu */
+#define PVN_TRACE_FLUSH		5	/* of other CPUs; a: bit mask of those that were asked */
+#define PVN_TRACE_MOVE		6	/* a vCPU came to this CPU.  a: domain, b: vcpu */
+#define PVN_TRACE_EVENTS	7
 
 struct pvn_system_info {
 	uint32_t cpus;

@@ -32,6 +32,9 @@ struct PerCpu {
     // Written by all, read by this one.
     std::atomic<bool> reschedule;           // who runs is in question
 
+    std::atomic<bool> parked;               // runs no vCPUs
+    std::atomic<bool> send_away;            // some of its vCPUs may not be here any more
+
     // This CPU's copy of its vCPU's level-4 table.
     SpinLock root_lock{Rank::root};
     MachineFrame carried_root;        // whose copy it is; 0: none
