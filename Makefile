@@ -83,9 +83,11 @@ $(B)/hypervisor/%.S.o: hypervisor/%.S $(B)/.flags | $(B)/.setup
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(ASFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/paravane.elf: $(hypervisor_objects) $(linker_script) $(B)/.objects .make/check-image | $(B)/.setup
+$(B)/paravane.elf: $(hypervisor_objects) $(linker_script) $(B)/.objects .make/check-image .make/symbols | $(B)/.setup
 	$(call say,LD,$@)
-	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -Map=$(B)/paravane.map -o $@ $(hypervisor_objects)
+	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -o $@.first $(hypervisor_objects)
+	$(Q).make/symbols $@.first >$(B)/symbols.S && $(CXX) $(ASFLAGS) -c -o $(B)/symbols.o $(B)/symbols.S
+	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -Map=$(B)/paravane.map -o $@ $(hypervisor_objects) $(B)/symbols.o
 	$(call say,CHECK,$@)
 	$(Q).make/check-image $@
 

@@ -12,6 +12,7 @@
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/secondary_cpus.hpp"
 #include "console/log.hpp"
+#include "debug/symbols.hpp"
 #include "dispatcher/schedule.hpp"
 #include "domain/builder.hpp"
 #include "domain/domain.hpp"
@@ -282,6 +283,7 @@ void panic(std::string_view why)
 {
     console::take_for_panic();
     log("panic: {}", why);
+    debug::log_backtrace(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
     if (boot::flag(machine.boot.text(), "debug_exit")) cpu::out8(0xf4, 0x11);
     if (this_cpu_ready) local_apic::stop_others();
     cpu::stop();

@@ -76,6 +76,7 @@ constexpr struct {
     void (*what)();
     std::string_view text;
 } keys[] = {
+    {'P', +[] { panic("asked for by debug key"); }, "ends the machine with a panic"},
     {'a', audit_frames, "audits the frame table against all page tables"},
     {'d', show_domains, "shows the domains and their vCPUs"},
     {'h', help, "lists the keys"},

@@ -9,6 +9,7 @@
 #include "arch/x86/slot_addresses.hpp"
 #include "arch/x86/vdso.hpp"
 #include "console/log.hpp"
+#include "debug/symbols.hpp"
 #include "domain/domain.hpp"
 #include "emulate/page_table_store.hpp"
 #include "emulate/privileged.hpp"
@@ -202,12 +203,8 @@ extern "C" void trap_in_hypervisor(Registers* registers)
     log("trap {} in the hypervisor: rip {} error {} cr2 {} rsp {} rflags {}", r.vector, Hex{r.rip}, Hex{r.error}, Hex{cpu::read_cr2()},
         Hex{r.rsp}, Hex{r.rflags});
     log("rax {} rbx {} rcx {} rdx {} rsi {} rdi {} rbp {}", Hex{r.rax}, Hex{r.rbx}, Hex{r.rcx}, Hex{r.rdx}, Hex{r.rsi}, Hex{r.rdi}, Hex{r.rbp});
-    auto const* frame = reinterpret_cast<std::uint64_t const*>(r.rbp);
-    for (int depth = 0; depth < 16 && reinterpret_cast<std::uint64_t>(frame) >= cpu_stack_bottom &&
-                        reinterpret_cast<std::uint64_t>(frame) + 16 <= cpu_stack_top; ++depth) {
-        log("  called from {}", Hex{frame[1]});
-        frame = reinterpret_cast<std::uint64_t const*>(frame[0]);
-    }
+    debug::log_address(r.rip);
+    debug::log_backtrace(r.rbp);
     panic("trap in the hypervisor");
 }
 

@@ -30,14 +30,14 @@ Words words_of(std::string_view line)
 }
 
 [[noreturn]] void fail(std::string const& what) { throw WorkloadError{what}; }
-std::string quoted(std::string_view text) { return "`" + std::string{text} + "`"; }
+std::string in_quotes(std::string_view text) { return "`" + std::string{text} + "`"; }
 
 std::uint64_t number(std::string_view text, std::uint64_t least, std::uint64_t most)
 {
     std::uint64_t value = 0;
     auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc{} || end != text.data() + text.size() || value < least || value > most)
-        fail(quoted(text) + " is not a number from " + std::to_string(least) + " to " + std::to_string(most));
+        fail(in_quotes(text) + " is not a number from " + std::to_string(least) + " to " + std::to_string(most));
     return value;
 }
 
@@ -51,7 +51,7 @@ Nanoseconds duration(std::string_view text)
     for (auto const& [unit, factor] : units)
         if (digits != 0 && text.substr(digits) == unit)
             return number(text.substr(0, digits), 0, 3'600'000'000'000 / factor) * factor;
-    fail(quoted(text) + " is not a time such as 250us, 5ms or 2s, of an hour at most");
+    fail(in_quotes(text) + " is not a time such as 250us, 5ms or 2s, of an hour at most");
 }
 
 Range range(std::string_view text)
@@ -61,7 +61,7 @@ Range range(std::string_view text)
         return {duration(text), duration(text)};
     Range const range{duration(text.substr(0, dots)), duration(text.substr(dots + 2))};
     if (range.low > range.high)
-        fail(quoted(text) + " ends before it begins");
+        fail(in_quotes(text) + " ends before it begins");
     return range;
 }
 
@@ -107,7 +107,7 @@ private:
     std::string_view next()
     {
         if (at_ == words_.size())
-            fail("something is missing after " + quoted(words_.back()));
+            fail("something is missing after " + in_quotes(words_.back()));
         return words_[at_++];
     }
 
@@ -137,16 +137,16 @@ private:
         else if (what == "seed")
             workload_.seed = number(next(), 0, UINT64_MAX);
         else
-            fail(quoted(what) + " is unknown here; a line begins with domain, at, cpus, policy, allowance, slice, duration, jitter or seed");
+            fail(in_quotes(what) + " is unknown here; a line begins with domain, at, cpus, policy, allowance, slice, duration, jitter or seed");
         if (at_ != words_.size())
-            fail(quoted(words_[at_]) + " is one word too many");
+            fail(in_quotes(words_[at_]) + " is one word too many");
     }
 
     void policy(std::string_view name)
     {
         auto const kind = policy_kind(name);
         if (!kind)
-            fail("there is no policy " + quoted(name) + "; there are bvt, rr and null");
+            fail("there is no policy " + in_quotes(name) + "; there are bvt, rr and null");
         workload_.policy = *kind;
     }
 
@@ -155,7 +155,7 @@ private:
         DomainLoad domain;
         domain.name = next();
         if (index_of(domain.name))
-            fail("there are two domains " + quoted(domain.name));
+            fail("there are two domains " + in_quotes(domain.name));
         bool loaded = false;
         while (at_ != words_.size()) {
             std::string_view const key = next();
@@ -188,17 +188,17 @@ private:
                 if (then == "sleep")
                     domain.sleep = range(next());
                 else if (then != "yield")
-                    fail("after `run TIME` comes `sleep TIME` or `yield`, not " + quoted(then));
+                    fail("after `run TIME` comes `sleep TIME` or `yield`, not " + in_quotes(then));
                 if (domain.run.low < 1'000)
                     fail("a run of less than 1us is no load");
             } else {
-                fail("a domain has no " + quoted(key) + "; it has weight, vcpus, warp, limit, unwarp, cpus, prefers, start, stop, and busy or run");
+                fail("a domain has no " + in_quotes(key) + "; it has weight, vcpus, warp, limit, unwarp, cpus, prefers, start, stop, and busy or run");
             }
         }
         if (!loaded)
-            fail("domain " + quoted(domain.name) + " has no load: busy, run TIME sleep TIME, or run TIME yield");
+            fail("domain " + in_quotes(domain.name) + " has no load: busy, run TIME sleep TIME, or run TIME yield");
         if (domain.stops <= domain.starts)
-            fail("domain " + quoted(domain.name) + " stops before it starts");
+            fail("domain " + in_quotes(domain.name) + " stops before it starts");
         workload_.domains.push_back(std::move(domain));
     }
 
@@ -209,7 +209,7 @@ private:
         std::string_view const name = next();
         auto const index = index_of(name);
         if (!index)
-            fail("no domain " + quoted(name) + " has been named before");
+            fail("no domain " + in_quotes(name) + " has been named before");
         change.domain = *index;
         if (next() != "weight")
             fail("what can change is the weight: at TIME NAME weight N");
@@ -225,7 +225,7 @@ private:
             fail("the duration is 0");
         for (auto const& domain : workload_.domains)
             if ((domain.affinity.hard & CpuMask::first(workload_.cpus)).empty())
-                fail("domain " + quoted(domain.name) + " may run on none of the " + std::to_string(workload_.cpus) + " CPUs");
+                fail("domain " + in_quotes(domain.name) + " may run on none of the " + std::to_string(workload_.cpus) + " CPUs");
     }
 
     std::optional<std::size_t> index_of(std::string_view name) const
