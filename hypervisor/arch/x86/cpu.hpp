@@ -34,7 +34,7 @@ inline void write_msr(std::uint32_t msr, std::uint64_t v)
 }
 
 namespace msr {
-inline constexpr std::uint32_t apic_base = 0x1b, sysenter_cs = 0x174, pat = 0x277, efer = 0xc0000080, star = 0xc0000081,
+inline constexpr std::uint32_t apic_base = 0x1b, prediction_command = 0x49, sysenter_cs = 0x174, pat = 0x277, efer = 0xc0000080, star = 0xc0000081,
                                lstar = 0xc0000082, cstar = 0xc0000083, fmask = 0xc0000084, fs_base = 0xc0000100, tsc_aux = 0xc0000103;
 }
 

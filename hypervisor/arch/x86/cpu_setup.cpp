@@ -302,6 +302,12 @@ void load(Vcpu& vcpu)
         asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3" : : "r"(vcpu.debug_address[0]),
                      "r"(vcpu.debug_address[1]), "r"(vcpu.debug_address[2]), "r"(vcpu.debug_address[3]));
     }
+    if (self.last_domain != domain.id) {
+        // What one domain taught the branch predictors says nothing to the next.  CPUID 7 EDX bit 26; [sdm/3] IA32_PRED_CMD
+        static bool const has_barrier = (cpuid(7).d >> 26 & 1) != 0;
+        if (has_barrier) write_msr(msr::prediction_command, 1);
+        self.last_domain = domain.id;
+    }
     load_root(vcpu.root);
     self.current = &vcpu;
 }

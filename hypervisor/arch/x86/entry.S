@@ -51,6 +51,18 @@
     pop %rax
 .endm
 
+// Calls C++, which is too far for a direct call.  A retpoline: where a guest has trained the CPU to go does not count.
+.macro CALL_C function
+    movabs $\function, %rax
+    call 97f
+    jmp 99f
+97: call 98f
+    int3                                // speculation ends here
+98: mov %rax, (%rsp)
+    ret
+99:
+.endm
+
 .section .slot_text, "ax"
 .code64
 
@@ -265,8 +277,7 @@ enter_hypervisor:
     movabs $cpu_stack_top, %rsp
     xor %ebp, %ebp
     cld
-    movabs $enter_from_guest, %rax
-    call *%rax
+    CALL_C enter_from_guest
 // The frame of the vCPU to run is on top of the entry stack.
 .global leave_to_guest
 leave_to_guest:
@@ -288,10 +299,9 @@ from_ring_0:
     je 1f
     mov %rsp, %rdi                      // the hypervisor itself: its root is loaded, its stack is good
     cld
-    movabs $trap_in_hypervisor, %rax
     mov %rsp, %rbp
     and $-16, %rsp
-    call *%rax
+    CALL_C trap_in_hypervisor
     mov %rbp, %rsp
     POP_REGISTERS
     add $16, %rsp
@@ -303,8 +313,7 @@ from_ring_0:
     movabs $cpu_stack_top, %rsp
     xor %ebp, %ebp
     cld
-    movabs $stub_fault, %rax
-    call *%rax
+    CALL_C stub_fault
     jmp leave_to_guest
 
 // Interrupts: from a guest always the full path; from the hypervisor only where it waits.
@@ -369,8 +378,7 @@ fatal:                                  // #DF or #MC in ring 0
     mov slot_hypervisor_cr3(%rip), %rax
     mov %rax, %cr3
     cld
-    movabs $fatal_trap, %rax
-    call *%rax
+    CALL_C fatal_trap
     ud2
 
 // --- vectors -----------------------------------------------------------------------------------------------------

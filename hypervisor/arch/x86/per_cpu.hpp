@@ -21,6 +21,7 @@ struct PerCpu {
     std::uint32_t id;                 // 0: the one that booted
     std::uint32_t apic_id;
     std::uint32_t held_ranks;         // of its locks
+    DomainId last_domain;             // of the vCPU that was loaded last
     std::atomic<Vcpu*> current;       // whose state the CPU and the slot hold; null: nobody's
 
     // Written by this CPU, read by all.

@@ -52,11 +52,11 @@ void guest_main()
     }
     CHECK_EQUAL(hypercall(PVN_VCPU_GET_DEBUG, 7), 0x400);
 
-    // The stub's text says where the hypervisor's first function is: movabs $address, %rax; call *%rax.
+    // The stub's text says where the hypervisor's first function is: movabs $address, %rax; call.
     auto const* const text = reinterpret_cast<unsigned char const*>(PVN_SLOT_TEXT);
     unsigned found = 0;
-    for (unsigned i = 0; i < 0x440 && found < 4; ++i) {
-        if (text[i] != 0x48 || text[i + 1] != 0xb8 || text[i + 10] != 0xff || text[i + 11] != 0xd0) continue;
+    for (unsigned i = 0; i < 0x480 && found < 4; ++i) {
+        if (text[i] != 0x48 || text[i + 1] != 0xb8 || text[i + 10] != 0xe8) continue;
         std::uint64_t function;
         memcpy(&function, text + i + 2, 8);
         CHECK_EQUAL(hypercall(PVN_VCPU_SET_DEBUG, found, function), 0);
