@@ -306,6 +306,9 @@ def test_weights(machine):
     machine.must('pvn destroy light && pvn destroy heavy')
 
 
+test_weights.smp = 1  # else each would have a CPU of its own
+
+
 def test_hostile_domus(machine):
     """Each hostile test guest as a domU: dom0 and a neighbour do not notice, and nothing is left."""
     start_linux(machine, 'hello.toml')

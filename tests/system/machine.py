@@ -21,13 +21,13 @@ class Machine:
     """QEMU with Paravane; what its serial port says is in `text`."""
 
     def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None, cpu='max', devices=(), may_reboot=False,
-                 prompt=PROMPT, initrd='build/initramfs.cpio.gz'):
+                 prompt=PROMPT, initrd='build/initramfs.cpio.gz', smp=2):
         self.text = ''
         self.seen = 0
         self.prompt = prompt
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log = open(LOGS / f'{name}.log', 'w', buffering=1)
-        command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', cpu, '-m', str(memory), '-display', 'none', '-serial', 'stdio',
+        command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', cpu, '-m', str(memory), '-smp', str(smp), '-display', 'none', '-serial', 'stdio',
                    '-device', 'isa-debug-exit,iobase=0xf4,iosize=4', *devices, *([] if may_reboot else ['-no-reboot'])]
         command += boot or ['-kernel', 'build/paravane', '-append', paravane, '-initrd', f'build/vmlinux {cmdline},{initrd}']
         self.log.write(shlex.join(command) + '\n')

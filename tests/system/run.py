@@ -28,7 +28,7 @@ def main():
             if getattr(test, 'boots_itself', False):
                 test(None)
             else:
-                with Machine(name) as machine:
+                with Machine(name, smp=getattr(test, 'smp', 2)) as machine:
                     machine.boot()
                     test(machine)
         except Failure as failure:
