@@ -18,6 +18,7 @@ struct RunQueue {
     Vcpu* first PVN_GUARDED_BY(lock) = nullptr;               // all whose home it is, by home_next
     Vcpu* running PVN_GUARDED_BY(lock) = nullptr;             // null: idle.  Active too, or about to be
     std::uint64_t slice_end PVN_GUARDED_BY(lock) = 0;         // system time at which it may have to give way; 0: idle
+    bool traced_idle PVN_GUARDED_BY(lock) = true;             // as the trace has it
     std::uint64_t idle_since PVN_GUARDED_BY(lock) = 0, idle_time PVN_GUARDED_BY(lock) = 0, switches PVN_GUARDED_BY(lock) = 0;
     std::uint64_t accounted_until PVN_GUARDED_BY(lock) = 0;   // CPU time up to here has been charged
 };

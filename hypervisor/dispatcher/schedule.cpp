@@ -41,6 +41,13 @@ std::uint64_t charge(RunQueue& queue) PVN_REQUIRES(queue.lock)
     return queue.accounted_until;
 }
 
+// It is idle from now on, unless somebody else is picked soon.
+void nobody_runs(RunQueue& queue, std::uint64_t now) PVN_REQUIRES(queue.lock)
+{
+    queue.running = nullptr;
+    queue.idle_since = now;
+}
+
 // Run-state times of the guest's own view.
 void enter_state(Vcpu& vcpu, std::uint32_t state, std::uint64_t now)
 {
@@ -71,10 +78,8 @@ void update(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
     } else {
         queue.policy->block(vcpu.entity, now);
         enter_state(vcpu, vcpu.state == VcpuState::offline ? PVN_RUNSTATE_OFFLINE : PVN_RUNSTATE_BLOCKED, now);
-        if (queue.running == &vcpu)
-            queue.running = nullptr;
-        else
-            return;
+        if (queue.running != &vcpu) return;
+        nobody_runs(queue, now);
     }
     kick(*all_cpus[vcpu.home]);  // even if it is not switched, its slice may become shorter
 }
@@ -236,9 +241,10 @@ void send_away()
                 if (unwelcome(*vcpu)) found = vcpu;
             if (found == nullptr) return;
             target = sched::balance::choose_home(pool, found->entity.affinity());
-            if (queue.running == found) enter_state(*found, PVN_RUNSTATE_RUNNABLE, charge(queue));
+            auto const now = charge(queue);
+            if (queue.running == found) enter_state(*found, PVN_RUNSTATE_RUNNABLE, now);
             leave_home(queue, *found);
-            if (queue.running == found) queue.running = nullptr;
+            if (queue.running == found) nobody_runs(queue, now);
             found->home = target;
         }
         arrive(*found, target);
@@ -562,8 +568,11 @@ void choose()
                 if (next == nullptr) queue.idle_since = now;
                 queue.running = next;
                 ++queue.switches;
-                trace::note(PVN_TRACE_SWITCH, next != nullptr ? next->domain->id.raw() : 0xffffu, next != nullptr ? next->id.raw() : 0);
+                if (next != nullptr) trace::note(PVN_TRACE_SWITCH, next->domain->id.raw(), next->id.raw());
             }
+            // Whoever blocked was put off the CPU where that happened, which may have been another one.
+            if (next == nullptr && !queue.traced_idle) trace::note(PVN_TRACE_SWITCH, 0xffff);
+            queue.traced_idle = next == nullptr;
             // Before anybody else can find that it may not run any more: from here on nobody takes it elsewhere.
             loaded = next == nullptr || next->active == self.id;
             if (next != nullptr) next->active = self.id;

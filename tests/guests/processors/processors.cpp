@@ -93,6 +93,14 @@ void guest_main()
     for (std::uint64_t id = 0; id < cpus; ++id) guest::wait_until([&] { return (cpu(id).flags & PVN_CPU_BUSY) != 0; });
     all_go_on(count);
 
+    // No processor was idle for longer than the machine has run, though they have come and gone.
+    for (std::uint64_t id = 0; id < cpus; ++id) {
+        auto const idle = cpu(id).idle_time;
+        pvn_system_info system{};
+        CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, reinterpret_cast<std::uint64_t>(&system)), 0);
+        CHECK(idle < system.uptime);
+    }
+
     // What it cost, by lock.
     pvn_lock_info locks[8]{};
     auto const kinds = hypercall(PVN_SYSTEM_LOCKS, reinterpret_cast<std::uint64_t>(locks), 8);
