@@ -12,7 +12,7 @@ _pvn()
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug --help --version'
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host --help --version'
     else
         case "$command" in
         create) choices='--console --paused --dry-run --json --help' ;;
@@ -22,6 +22,23 @@ _pvn()
         shutdown | reboot) choices="$(_pvn_domains) --wait --help" ;;
         sched) choices="$(_pvn_domains) simulate --weight --warp --warp-limit --unwarp --json --help" ;;
         debug) choices='audit --json --help' ;;
+        vcpu)
+            case "$COMP_CWORD,${COMP_WORDS[2]}" in
+            2,*) choices='list pin --help' ;;
+            *,list) choices="$(_pvn_domains) --json --help" ;;
+            3,pin) choices="dom0 $(_pvn_domains) --soft --help" ;;
+            *,pin) choices='all --soft --help' ;;
+            esac
+            ;;
+        host)
+            case "$COMP_CWORD,${COMP_WORDS[2]},${COMP_WORDS[3]}" in
+            2,*) choices='cpu locks --help' ;;
+            *,locks,*) choices='--json --help' ;;
+            3,cpu,*) choices='list online offline --help' ;;
+            *,cpu,list) choices='--json --help' ;;
+            *,cpu,*) choices="$(pvn host cpu list 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p') --help" ;;
+            esac
+            ;;
         esac
         case "$previous" in
         --wait | --weight | --warp | --warp-limit | --unwarp) choices= ;;

@@ -14,6 +14,7 @@
 
 #include "boot/elf.hpp"
 #include "boot/guest_builder.hpp"
+#include "lib/cpu_list.hpp"
 #include "lib/registry.hpp"
 
 namespace pvn::tools {
@@ -172,6 +173,12 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
     pvn_sched_parameters parameters{};
     parameters.weight = config.weight;
     hypervisor_.must("set the weight", PVN_DOMAIN_SET_SCHED, id_, &parameters);
+    for (std::uint32_t vcpu = 0; config.cpus != all_cpus && vcpu < config.max_vcpus; ++vcpu) {
+        auto const pinned = hypervisor_.call(PVN_DOMAIN_SET_AFFINITY, id_, vcpu, config.cpus, all_cpus);
+        if (pinned == -PVN_E_INVALID)
+            throw Problem{fmt::format("{}: no CPU of `cpus` = \"{}\" is online; `pvn host cpu list` shows those that are", config.name, cpus_text(config.cpus))};
+        Hypervisor::checked("say where the domain may run", pinned);
+    }
     checkpoint("built");
 }
 

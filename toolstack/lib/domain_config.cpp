@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "lib/cpu_list.hpp"
 #include "lib/file.hpp"
 #include "paravane/hypercall.h"
 
@@ -88,6 +89,16 @@ std::uint64_t memory(Item const& item)
     return value;
 }
 
+std::uint64_t cpus(Item const& item)
+{
+    auto const written = item.text();
+    try {
+        return parse_cpus(written);
+    } catch (Problem const& problem) {
+        item.wrong(fmt::format("does not say which CPUs: {}", problem.what()));
+    }
+}
+
 struct Key {
     std::string_view name;
     void (*read)(DomainConfig&, Item const&);
@@ -100,6 +111,7 @@ constexpr std::array keys{
     Key{"memory", [](DomainConfig& c, Item const& i) { c.memory = memory(i); }},
     Key{"vcpus", [](DomainConfig& c, Item const& i) { c.vcpus = i.number(most_vcpus); }},
     Key{"max_vcpus", [](DomainConfig& c, Item const& i) { c.max_vcpus = i.number(most_vcpus); }},
+    Key{"cpus", [](DomainConfig& c, Item const& i) { c.cpus = cpus(i); }},
     Key{"weight", [](DomainConfig& c, Item const& i) { c.weight = i.number(65535); }},
     Key{"on_poweroff", [](DomainConfig& c, Item const& i) { c.on_poweroff = i.on_end(); }},
     Key{"on_reboot", [](DomainConfig& c, Item const& i) { c.on_reboot = i.on_end(); }},
@@ -200,7 +212,7 @@ DomainConfig read_config(std::string const& file_name)
 nlohmann::json to_json(DomainConfig const& c)
 {
     return {{"name", c.name}, {"kernel", c.kernel}, {"ramdisk", c.ramdisk}, {"cmdline", c.cmdline}, {"memory_bytes", c.memory}, {"vcpus", c.vcpus},
-            {"max_vcpus", c.max_vcpus}, {"weight", c.weight}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
+            {"max_vcpus", c.max_vcpus}, {"cpus", cpus_text(c.cpus)}, {"weight", c.weight}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
             {"on_crash", text_of(c.on_crash)}};
 }
 
@@ -218,6 +230,7 @@ DomainConfig config_from(nlohmann::json const& json)
     c.memory = json.at("memory_bytes");
     c.vcpus = json.at("vcpus");
     c.max_vcpus = json.at("max_vcpus");
+    c.cpus = parse_cpus(json.value("cpus", "all"));  // a record of before there was this key has none
     c.weight = json.at("weight");
     c.on_poweroff = on_end("on_poweroff");
     c.on_reboot = on_end("on_reboot");

@@ -25,7 +25,7 @@ constexpr std::string_view good = "name = \"a\"\nkernel = \"/k\"\nmemory = \"64M
 TEST(DomainConfig, ReadsEveryKey)
 {
     auto const c = parse_config(
-        "name = \"web-1\"\nkernel = \"/k\"\nramdisk = \"/i\"\ncmdline = \"quiet\"\nmemory = \"1G\"\nvcpus = 2\nmax_vcpus = 4\nweight = 512\n"
+        "name = \"web-1\"\nkernel = \"/k\"\nramdisk = \"/i\"\ncmdline = \"quiet\"\nmemory = \"1G\"\nvcpus = 2\nmax_vcpus = 4\ncpus = \"0-3,6\"\nweight = 512\n"
         "on_poweroff = \"preserve\"\non_reboot = \"destroy\"\non_crash = \"restart\"\n",
         "x.toml");
     EXPECT_EQ(c.name, "web-1");
@@ -35,6 +35,7 @@ TEST(DomainConfig, ReadsEveryKey)
     EXPECT_EQ(c.memory, 1u << 30);
     EXPECT_EQ(c.vcpus, 2u);
     EXPECT_EQ(c.max_vcpus, 4u);
+    EXPECT_EQ(c.cpus, 0x4fu);
     EXPECT_EQ(c.weight, 512u);
     EXPECT_EQ(c.on_poweroff, OnEnd::preserve);
     EXPECT_EQ(c.on_reboot, OnEnd::destroy);
@@ -48,6 +49,7 @@ TEST(DomainConfig, Defaults)
     EXPECT_EQ(c.weight, 256u);
     EXPECT_EQ(c.vcpus, 1u);
     EXPECT_EQ(c.max_vcpus, 1u);
+    EXPECT_EQ(c.cpus, ~0ull);
     EXPECT_EQ(c.on_poweroff, OnEnd::destroy);
     EXPECT_EQ(c.on_reboot, OnEnd::restart);
     EXPECT_EQ(c.on_crash, OnEnd::preserve);
@@ -59,10 +61,12 @@ TEST(DomainConfig, Defaults)
 TEST(DomainConfig, SaysWhichKeyAndLine)
 {
     EXPECT_EQ(problem_of("name = \"a\"\nmemroy = 3\n"),
-              "x.toml:2: unknown key `memroy` (known: name, kernel, ramdisk, cmdline, memory, vcpus, max_vcpus, weight, on_poweroff, on_reboot, on_crash)");
+              "x.toml:2: unknown key `memroy` (known: name, kernel, ramdisk, cmdline, memory, vcpus, max_vcpus, cpus, weight, on_poweroff, on_reboot, on_crash)");
     EXPECT_EQ(problem_of("name = 3\n"), "x.toml:1: `name` must be a text in quotes");
     EXPECT_EQ(problem_of("\n\nweight = 0\n"), "x.toml:3: `weight` must be a number from 1 to 65535");
     EXPECT_EQ(problem_of("vcpus = 65\n"), "x.toml:1: `vcpus` must be a number from 1 to 64");
+    EXPECT_EQ(problem_of("cpus = 1\n"), "x.toml:1: `cpus` must be a text in quotes");
+    EXPECT_EQ(problem_of("cpus = \"3-1\"\n"), "x.toml:1: `cpus` does not say which CPUs: the range `3-1` ends before it begins; write 1-3");
     EXPECT_EQ(problem_of("vcpus = \"2\"\n"), "x.toml:1: `vcpus` must be a number from 1 to 64");
     EXPECT_EQ(problem_of("name = \"../x\"\n").substr(0, 9), "x.toml:1:");
     for (auto const* bad : {"", "12", "dom0", "a/b", "-a", ".a", "a b", "\u00e9"})

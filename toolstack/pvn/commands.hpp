@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -36,5 +37,14 @@ struct SchedulingChange {
     bool any() const { return weight || warp || warp_limit || unwarp; }
 };
 int sched(std::string const& name, SchedulingChange const&, bool json);  // no name: shows all
+
+int list_vcpus(std::string const& name, bool json);  // no name: of all domains
+// `vcpu`: a number, or "all".  Without `soft` that stays as it is.
+int pin_vcpu(std::string const& name, std::string const& vcpu, std::string const& cpus, std::optional<std::string> const& soft);
+int list_cpus(bool json);
+int set_cpu(std::uint32_t cpu, bool online);
+int show_locks(bool json);
+
+void print_json(nlohmann::json const&);
 
 }  // namespace pvn::tools

@@ -16,6 +16,7 @@ constexpr auto examples = R"(Examples:
   pvn console web                  what web has said, and a keyboard for it; Ctrl-] leaves
   pvn shutdown --wait 30 web       ask it to switch off; exit code 3 if it has not after 30 s
   pvn sched web --weight 512       twice the usual share of the CPU
+  pvn vcpu pin web all 2-3         let web run on CPUs 2 and 3 only
   pvn list --json | jq '.[].name'  for scripts
 
 Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 3 timed out.
@@ -45,6 +46,7 @@ public:
         app_.failure_message(failure_line);
         add_life();
         add_views();
+        add_processors();
         try {
             app_.parse(argc, argv);
         } catch (CLI::ParseError const& error) {
@@ -127,6 +129,38 @@ private:
         with_json(audit_command)->callback([this] { result_ = audit(json_); });
     }
 
+    void add_processors()
+    {
+        auto* const vcpu_command = app_.add_subcommand("vcpu", "shows where vCPUs run, and says where they may");
+        vcpu_command->require_subcommand(1);
+        auto* const list_command = with_json(vcpu_command->add_subcommand("list", "shows each vCPU's state, CPU, time and affinity"));
+        list_command->add_option("domain", name_, "name or id; without it: all");
+        list_command->callback([this] { result_ = list_vcpus(name_, json_); });
+        list_command->footer("HARD: where it may run.  SOFT: where it runs if there is room.\nExample: pvn vcpu list web");
+        auto* const pin_command = vcpu_command->add_subcommand("pin", "says on which CPUs a vCPU may run");
+        pin_command->add_option("domain", name_, "name or id")->required();
+        pin_command->add_option("vcpu", vcpu_, "its number, or all")->required();
+        pin_command->add_option("cpus", cpus_, "such as 0-3,6 or all")->required();
+        soft_ = pin_command->add_option("--soft", soft_cpus_, "of these, where it had better run; as it was if this is not said");
+        pin_command->callback([this] { result_ = pin_vcpu(name_, vcpu_, cpus_, soft_->count() != 0 ? std::optional{soft_cpus_} : std::nullopt); });
+        pin_command->footer("Examples: pvn vcpu pin web 0 2          vCPU 0 on CPU 2 only\n"
+                            "          pvn vcpu pin web all 0-3 --soft 2-3\n          pvn vcpu pin web all all --soft all");
+
+        auto* const host_command = app_.add_subcommand("host", "shows and changes which CPUs of the machine are used");
+        host_command->require_subcommand(1);
+        auto* const cpu_command = host_command->add_subcommand("cpu", "the machine's CPUs");
+        cpu_command->require_subcommand(1);
+        with_json(cpu_command->add_subcommand("list", "shows what each CPU does"))->callback([this] { result_ = list_cpus(json_); });
+        for (bool const online : {true, false}) {
+            auto* const set_command = cpu_command->add_subcommand(online ? "online" : "offline", online ? "lets a CPU run vCPUs again" : "lets a CPU run no vCPUs any more");
+            set_command->add_option("cpu", cpu_, "its number")->required()->check(CLI::Range(0, 65535));
+            set_command->callback([this, online] { result_ = set_cpu(cpu_, online); });
+            set_command->footer(online ? "Example: pvn host cpu online 3" : "Its vCPUs go elsewhere; `pvn host cpu list` shows 0 HOMES when they have.\nExample: pvn host cpu offline 3");
+        }
+        with_json(host_command->add_subcommand("locks", "how often the hypervisor took each of its locks, and waited"))->callback([this] { result_ = show_locks(json_); });
+        host_command->footer("Examples: pvn host cpu list\n          pvn host cpu offline 3\n          pvn host locks");
+    }
+
     int change_scheduling()
     {
         if (!sched_command_->get_subcommands().empty()) return done;  // it has done its work
@@ -147,6 +181,9 @@ private:
     CLI::Option *wait_ = nullptr, *reboot_wait_ = nullptr;
     CLI::Option *weight_ = nullptr, *warp_ = nullptr, *warp_limit_ = nullptr, *unwarp_ = nullptr;
     std::uint32_t new_weight_ = 0;
+    CLI::Option *soft_ = nullptr;
+    std::string vcpu_, cpus_, soft_cpus_;
+    std::uint32_t cpu_ = 0;
     std::string new_warp_, new_warp_limit_, new_unwarp_;
 };
 

@@ -25,8 +25,6 @@ constexpr Register registers[] = {
     {"r14", &pvn_vcpu_context::r14}, {"r15", &pvn_vcpu_context::r15}, {"fs_base", &pvn_vcpu_context::fs_base}, {"gs_base", &pvn_vcpu_context::gs_base},
 };
 
-void print_json(nlohmann::json const& json) { fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)); }
-
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
 nlohmann::json json_of(pvn_vcpu_context const& context)
@@ -93,6 +91,8 @@ nlohmann::json json_of(Known const& domain, pvn_sched_parameters const& p)
 }
 
 }  // namespace
+
+void print_json(nlohmann::json const& json) { fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)); }
 
 int list(bool json)
 {
