@@ -149,7 +149,8 @@ $(B)/hello.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
 # Test guests that dom0 starts as domUs, beside a Linux that must not notice.
 domu_guests := $(filter hostile_%,$(guest_names)) start timer
 dom0_files := usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
-	usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash $(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf)
+	usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash $(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf) \
+	$(foreach terminal,l/linux v/vt100 v/vt220 x/xterm x/xterm-256color,lib/terminfo/$(terminal)=/lib/terminfo/$(terminal))
 $(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
 	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files)

@@ -12,7 +12,7 @@ _pvn()
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host --help --version'
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host top --help --version'
     else
         case "$command" in
         create) choices='--console --paused --dry-run --json --help' ;;
@@ -39,9 +39,10 @@ _pvn()
             *,cpu,*) choices="$(pvn host cpu list 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p') --help" ;;
             esac
             ;;
+        top) choices='--batch --interval --json --help' ;;
         esac
         case "$previous" in
-        --wait | --weight | --warp | --warp-limit | --unwarp) choices= ;;
+        --wait | --weight | --warp | --warp-limit | --unwarp | --batch | --interval) choices= ;;
         esac
     fi
     # shellcheck disable=SC2207

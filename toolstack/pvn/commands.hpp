@@ -44,6 +44,12 @@ int pin_vcpu(std::string const& name, std::string const& vcpu, std::string const
 int list_cpus(bool json);
 int set_cpu(std::uint32_t cpu, bool online);
 int show_locks(bool json);
+struct TopOptions {
+    std::optional<std::uint32_t> batch;  // how many times, 0: until interrupted; without it the screen shows it
+    std::string interval = "1s";
+    bool json = false;
+};
+int top(TopOptions const&);
 
 void print_json(nlohmann::json const&);
 

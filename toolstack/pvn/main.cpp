@@ -17,6 +17,7 @@ constexpr auto examples = R"(Examples:
   pvn shutdown --wait 30 web       ask it to switch off; exit code 3 if it has not after 30 s
   pvn sched web --weight 512       twice the usual share of the CPU
   pvn vcpu pin web all 2-3         let web run on CPUs 2 and 3 only
+  pvn top                          who uses the machine, every second; q leaves
   pvn list --json | jq '.[].name'  for scripts
 
 Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 3 timed out.
@@ -47,6 +48,7 @@ public:
         add_life();
         add_views();
         add_processors();
+        add_observers();
         try {
             app_.parse(argc, argv);
         } catch (CLI::ParseError const& error) {
@@ -161,6 +163,19 @@ private:
         host_command->footer("Examples: pvn host cpu list\n          pvn host cpu offline 3\n          pvn host locks");
     }
 
+    void add_observers()
+    {
+        auto* const top_command = with_json(add("top", "shows who uses the machine, again and again", [this] {
+            if (batch_->count() != 0 || json_) top_.batch = batch_->count() != 0 ? times_ : 1;
+            top_.json = json_;
+            return top(top_);
+        }));
+        batch_ = top_command->add_option("-b,--batch", times_, "print it so many times, without a number until Ctrl-C, and not on the whole screen")->expected(0, 1)->default_str("0");
+        top_command->add_option("-i,--interval", top_.interval, "from one look to the next, such as 500ms; 1s if it is not said");
+        top_command->footer("CPU% is of one CPU; STEAL%: it wanted to run and had none.  q leaves.  --json alone means --batch 1.\n"
+                            "Examples: pvn top\n          pvn top --batch 10 --interval 500ms\n          pvn top --json | jq '.domains[] | [.name, .cpu_share]'");
+    }
+
     int change_scheduling()
     {
         if (!sched_command_->get_subcommands().empty()) return done;  // it has done its work
@@ -174,6 +189,7 @@ private:
 
     CLI::App app_{"pvn makes, shows and ends the domains of a machine that runs under Paravane.", "pvn"};
     CreateOptions create_;
+    TopOptions top_;
     std::string name_;
     bool json_ = false;
     int seconds_ = 60, result_ = done;
@@ -181,9 +197,9 @@ private:
     CLI::Option *wait_ = nullptr, *reboot_wait_ = nullptr;
     CLI::Option *weight_ = nullptr, *warp_ = nullptr, *warp_limit_ = nullptr, *unwarp_ = nullptr;
     std::uint32_t new_weight_ = 0;
-    CLI::Option *soft_ = nullptr;
+    CLI::Option *soft_ = nullptr, *batch_ = nullptr;
     std::string vcpu_, cpus_, soft_cpus_;
-    std::uint32_t cpu_ = 0;
+    std::uint32_t cpu_ = 0, times_ = 0;
     std::string new_warp_, new_warp_limit_, new_unwarp_;
 };
 
