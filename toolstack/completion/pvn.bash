@@ -12,7 +12,7 @@ _pvn()
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host top --help --version'
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host top trace --help --version'
     else
         case "$command" in
         create) choices='--console --paused --dry-run --json --help' ;;
@@ -40,13 +40,20 @@ _pvn()
             esac
             ;;
         top) choices='--batch --interval --json --help' ;;
+        trace) choices='--output --seconds --events --json --help' ;;
         esac
         case "$previous" in
-        --wait | --weight | --warp | --warp-limit | --unwarp | --batch | --interval) choices= ;;
+        --wait | --weight | --warp | --warp-limit | --unwarp | --batch | --interval | --seconds | -s | --output | -o) choices= ;;
+        --events | -e) choices='all enter leave hypercall switch wake flush move' ;;
         esac
     fi
     # shellcheck disable=SC2207
     COMPREPLY=($(compgen -W "$choices" -- "$word"))
+    if [ "$command" = trace ] && [[ $previous = --output || $previous = -o ]]; then
+        compopt -o filenames
+        # shellcheck disable=SC2207
+        COMPREPLY=($(compgen -f -- "$word"))
+    fi
     if [ "$command" = create ] && [ "$COMP_CWORD" -gt 1 ] && [[ $word != -* ]]; then
         compopt -o filenames
         # shellcheck disable=SC2207

@@ -50,6 +50,12 @@ struct TopOptions {
     bool json = false;
 };
 int top(TopOptions const&);
+struct TraceOptions {
+    std::string file = "trace.json", events = "all";
+    std::optional<double> seconds;  // without it until interrupted
+    bool json = false;
+};
+int trace(TraceOptions const&);
 
 void print_json(nlohmann::json const&);
 

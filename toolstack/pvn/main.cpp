@@ -174,6 +174,16 @@ private:
         top_command->add_option("-i,--interval", top_.interval, "from one look to the next, such as 500ms; 1s if it is not said");
         top_command->footer("CPU% is of one CPU; STEAL%: it wanted to run and had none.  q leaves.  --json alone means --batch 1.\n"
                             "Examples: pvn top\n          pvn top --batch 10 --interval 500ms\n          pvn top --json | jq '.domains[] | [.name, .cpu_share]'");
+        auto* const trace_command = with_json(add("trace", "writes down what each CPU does, for Perfetto to show", [this] {
+            if (trace_seconds_->count() != 0) trace_.seconds = new_trace_seconds_;
+            trace_.json = json_;
+            return trace(trace_);
+        }));
+        trace_command->add_option("-o,--output", trace_.file, "the file; trace.json if it is not said, -: standard output");
+        trace_seconds_ = trace_command->add_option("-s,--seconds", new_trace_seconds_, "how long; without it until Ctrl-C")->check(CLI::Range(0.001, 1e6));
+        trace_command->add_option("-e,--events", trace_.events, "of enter, leave, hypercall, switch, wake, flush, move; all if it is not said");
+        trace_command->footer("Open the file at https://ui.perfetto.dev or chrome://tracing.\n"
+                              "Examples: pvn trace --seconds 2 -o web.json\n          pvn trace --events switch,wake,move");
     }
 
     int change_scheduling()
@@ -190,6 +200,7 @@ private:
     CLI::App app_{"pvn makes, shows and ends the domains of a machine that runs under Paravane.", "pvn"};
     CreateOptions create_;
     TopOptions top_;
+    TraceOptions trace_;
     std::string name_;
     bool json_ = false;
     int seconds_ = 60, result_ = done;
@@ -197,9 +208,10 @@ private:
     CLI::Option *wait_ = nullptr, *reboot_wait_ = nullptr;
     CLI::Option *weight_ = nullptr, *warp_ = nullptr, *warp_limit_ = nullptr, *unwarp_ = nullptr;
     std::uint32_t new_weight_ = 0;
-    CLI::Option *soft_ = nullptr, *batch_ = nullptr;
+    CLI::Option *soft_ = nullptr, *batch_ = nullptr, *trace_seconds_ = nullptr;
     std::string vcpu_, cpus_, soft_cpus_;
     std::uint32_t cpu_ = 0, times_ = 0;
+    double new_trace_seconds_ = 0;
     std::string new_warp_, new_warp_limit_, new_unwarp_;
 };
 
