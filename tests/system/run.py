@@ -11,10 +11,11 @@ import time
 import boot_tests
 import devices_tests
 import lifecycle_tests
+import see_tests
 import selftest_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + selftest_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + selftest_tests.TESTS
 
 
 def main():
