@@ -25,7 +25,7 @@ def wait_for(look, what, rounds=50):
 
 def test_processors(_):
     """On two CPUs: pin vCPUs, take CPUs away, look at the load, trace."""
-    with Machine('processors', devices=['-smp', '2']) as machine:
+    with Machine('processors') as machine:
         machine.boot()
         first = cpus(machine)
         check([c['cpu'] for c in first] == [0, 1] and all(c['online'] for c in first), f'CPUs: {first}')
