@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""Linux with several processors as dom0."""
+import re
+import subprocess
+
+from machine import Failure, Machine, check
+
+# Four at once: a storm of processes, pipes, sorting, and page faults; each says that it is done.
+LOAD = '''load() { k=0; while [ $k -lt 40 ]; do /bin/true; k=$((k + 1)); done
+dd if=/dev/zero bs=4k count=1000 2>/dev/null | cat | wc -c | grep -qx 4096000 || return 1
+[ $(seq 5000 | sort -rn | tail -n 1) = 1 ] || return 1
+dd if=/dev/zero of=/tmp.$1 bs=64k count=64 2>/dev/null && rm /tmp.$1 && echo "load"-$1 done; }'''
+
+
+def quiet(machine):
+    log = machine.must('dmesg')
+    check(not re.search(r'WARNING:|BUG:|Oops|Call Trace|soft lockup|rcu:.*stall|refused|Firmware Bug', log), 'the kernel is not content:\n' + log)
+
+
+def run_load(machine, jobs=4):
+    output = machine.must('for i in ' + ' '.join(str(i) for i in range(jobs)) + '; do load $i & done; wait', 300)
+    check(len(re.findall(r'^load-\d done$', output, re.M)) == jobs, output)
+
+
+def interrupts(machine):
+    """What /proc/interrupts says: name of the row -> counts, one for each CPU."""
+    rows = {}
+    for line in machine.must('cat /proc/interrupts').splitlines():
+        if match := re.match(r' *(\w+):((?: +\d+)+) +(.*)', line):
+            name = match[3].split('  ')[-1].strip() if match[1].isdigit() else match[1]
+            rows[name] = [int(count) for count in match[2].split()]
+    return rows
+
+
+def online(machine):
+    return machine.must('cat /sys/devices/system/cpu/online').split('\n', 1)[1].strip()
+
+
+def begin(machine, cpus):
+    machine.boot()
+    check(int(machine.must('nproc').split('\n', 1)[1]) == cpus, f'not {cpus} processors')
+    check(len(re.findall(r'^processor\s*:', machine.must('cat /proc/cpuinfo'), re.M)) == cpus, f'/proc/cpuinfo has not {cpus} processors')
+    machine.must(LOAD.replace('\n', '; '))
+
+
+def end(machine):
+    quiet(machine)
+    machine.must('pvn debug audit')
+
+
+def test_four_cpus(_):
+    """All processors work, hear each other and their timers, and can be taken away and given back."""
+    with Machine('four_cpus', smp=4) as machine:
+        begin(machine, 4)
+        run_load(machine)
+        rows = interrupts(machine)
+        for row in ('timer', 'RES', 'CAL'):
+            check(len(rows[row]) == 4 and all(rows[row]), f'{row}: {rows[row]}')
+        for cpu in range(4):
+            check(machine.must(f"taskset {1 << cpu:x} sh -c 'taskset -p $$'").rstrip().endswith(f'mask: {1 << cpu:x}'), f'taskset to CPU {cpu}')
+
+        # An interrupt goes where it is sent.
+        for cpu in (1, 3, 0):
+            machine.must(f"echo {1 << cpu:x} >/proc/irq/$(awk '$NF == \"console\" {{ print $1 + 0 }}' /proc/interrupts)/smp_affinity")
+            before = interrupts(machine)['console']
+            machine.must('echo one more line from the console')
+            after = interrupts(machine)['console']
+            check([n for n in range(4) if after[n] != before[n]] == [cpu], f'console on CPU {cpu}: {before} {after}')
+
+        # Code is patched under all processors: a static key of the network's receive path.
+        machine.must('for i in 0 1 2 3; do load $i & done; k=0; while [ $k -lt 25 ]; do echo f >/sys/class/net/lo/queues/rx-0/rps_cpus && '
+                     'echo 0 >/sys/class/net/lo/queues/rx-0/rps_cpus || break; k=$((k + 1)); done; wait; [ $k = 25 ]', 300)
+
+        # Processors go and come while all of them have work.
+        machine.must('(load 8; load 9) >/dev/null & cd /sys/devices/system/cpu; for round in 1 2 3; do for n in 1 2 3; do echo 0 >cpu$n/online && echo 1 >cpu$n/online '
+                     '|| break 2; done; done; [ $round-$n = 3-3 ]; r=$?; wait; cd; [ $r = 0 ]', 300)
+        machine.must('for n in 1 2 3; do echo 0 >/sys/devices/system/cpu/cpu$n/online; done', 120)
+        check(online(machine) == '0', 'processors 1 to 3 are not off')
+        run_load(machine, 2)
+        machine.must('for n in 3 1 2; do echo 1 >/sys/devices/system/cpu/cpu$n/online; done', 120)
+        check(online(machine) == '0-3', 'processors 1 to 3 are not back')
+        run_load(machine)
+        end(machine)
+
+
+def test_two_cpus(_):
+    """Two processors; one is enough to switch the machine off."""
+    with Machine('two_cpus', smp=2) as machine:
+        begin(machine, 2)
+        run_load(machine)
+        end(machine)
+        machine.send('taskset 2 poweroff -f\n')
+        try:
+            machine.process.wait(60)
+        except subprocess.TimeoutExpired:
+            raise Failure('the machine did not switch itself off') from None
+
+
+def test_more_vcpus_than_cpus(_):
+    """Four virtual processors on two real ones: whoever waits for a lock does not hold up its owner, and waiting is seen as steal time."""
+    with Machine('more_vcpus_than_cpus', smp=2, paravane='debug_exit dom0_max_vcpus=4') as machine:
+        begin(machine, 4)
+        run_load(machine)
+        steal = [int(line.split()[8]) for line in machine.must('grep "^cpu" /proc/stat').splitlines() if line.startswith('cpu')]
+        check(steal[0] > 0, f'no steal time: {steal}')
+        end(machine)
+
+
+def test_fewer_vcpus_than_cpus(_):
+    """The machine's tables name more processors than dom0 has."""
+    with Machine('fewer_vcpus_than_cpus', smp=4, paravane='debug_exit dom0_max_vcpus=2') as machine:
+        begin(machine, 2)
+        run_load(machine, 2)
+        end(machine)
+
+
+for test in (test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus):
+    test.boots_itself = True
+
+TESTS = [test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus]
