@@ -31,17 +31,17 @@ def results(machine, timeout):
 
 def native():
     boot = ['-kernel', 'build/bzImage', '-append', 'console=ttyS0 quiet', '-initrd', 'build/selftests.cpio.gz']
-    with Machine('selftests-native', memory=512, boot=boot, cpu=CPU) as machine:
+    with Machine('selftests-native', memory=512, boot=boot, cpu=CPU, smp=1) as machine:
         return results(machine, 600)
 
 
 def dom0():
-    with Machine('selftests-dom0', cmdline='console=hvc0 quiet', initrd='build/selftests.cpio.gz', cpu=CPU) as machine:
+    with Machine('selftests-dom0', cmdline='console=hvc0 quiet', initrd='build/selftests.cpio.gz', cpu=CPU, smp=1) as machine:
         return results(machine, 900)
 
 
 def domu():
-    with Machine('selftests-domu', initrd='build/selftests-dom0.cpio.gz', cpu=CPU) as machine:
+    with Machine('selftests-domu', initrd='build/selftests-dom0.cpio.gz', cpu=CPU, smp=1) as machine:
         machine.boot()
         machine.must("sed -e 's/hello/selftests/' -e 's/128M/256M/' -e 's/console=hvc0/& quiet/' hello.toml >selftests.toml")
         machine.must('pvn create selftests.toml', 60)
