@@ -486,12 +486,15 @@ void wait_until_inactive(Domain& domain)
 Result<void> set_parameters(Vcpu& vcpu, pvn_sched_parameters const& request)
 {
     auto const parameters = PVN_TRY(sched::parameters_from(request));
-    LockedHome const home{vcpu};
-    auto& queue = *home;
-    queue.lock.assert_held();
-    PVN_CHECK(queue.policy->set_parameters(vcpu.entity, parameters, charge(queue)));
-    kick(*all_cpus[vcpu.home]);
-    return {};
+    for (;;) {
+        LockedHome const home{vcpu};
+        auto& queue = *home;
+        queue.lock.assert_held();
+        if (vcpu.entity.state() == sched::Entity::State::detached && !vcpu.domain->dying) continue;  // on its way to another home
+        PVN_CHECK(queue.policy->set_parameters(vcpu.entity, parameters, charge(queue)));
+        kick(*all_cpus[vcpu.home]);
+        return {};
+    }
 }
 
 sched::Parameters parameters(Vcpu& vcpu)
