@@ -171,7 +171,7 @@ $(B)/selftests/.key: ;
 
 debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
 .PHONY: disk
-disk: linux toolstack ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian itself is cached outside the tree)
+disk: initramfs ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian itself is cached outside the tree)
 	@$(MAKE) $(B)/debian.img
 $(B)/debian.img: $(debian_files) tests/system/initramfs/root/hello.toml $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/vmlinux .make/disk | $(B)/.setup
 	$(Q).make/disk $@ tests/system/debian usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/hello.cpio.gz=$(B)/hello.cpio.gz \
