@@ -257,7 +257,7 @@ test-guests: hypervisor ## boots each test guest in QEMU and judges its output (
 .PHONY: test-toolstack
 test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 	@mkdir -p $(B)/results
-	@rm -f $(B)/results/toolstack.json
+	@rm -f $(B)/results/toolstack.json $(B)/results/toolstack-gtest.json
 	@test -f $(B)/toolstack-tests/build.ninja || CXX=$(CXX) cmake -S toolstack -B $(B)/toolstack-tests -G Ninja -DPARAVANE_TESTS=ON >$(B)/toolstack-tests.log
 	@ninja -C $(B)/toolstack-tests --quiet toolstack_test
 	@$(B)/toolstack-tests/toolstack_test --gtest_brief=1 --gtest_output=json:$(B)/results/toolstack-gtest.json || true
