@@ -113,7 +113,7 @@ void move_modules(BootAllocator& allocator)
     }
 }
 
-void scrub(MachineFrame frame)
+void clear(MachineFrame frame)
 {
     auto* const words = frame_pointer<std::uint64_t>(frame);
     for (unsigned i = 0; i < 512; i += 8) {
@@ -159,12 +159,14 @@ void initialise_memory(BootAllocator& allocator, boot::MemoryRange const& own)
         if (entry == 0) entry = frame_of(cleared(page_size)).raw() * page_size | paging::table;
         static_cast<std::uint64_t*>(physical_pointer(entry & paging::frame_mask))[page % 512] = (m2p_physical + page * page_size) | paging::read_only;
     }
-    auto* const bits = static_cast<std::uint64_t*>(cleared(count / 8 + 8));
+    auto const words = count / 64 + 1;
+    auto* const free_bits = static_cast<std::uint64_t*>(cleared(words * 8));
+    auto* const cleared_bits = static_cast<std::uint64_t*>(cleared(words * 8));
     auto* const entries = static_cast<frames::Frame*>(cleared(count * sizeof(frames::Frame)));
     auto const allocator_access = machine.allocator.lock();
     auto const physical_bits = cpu::cpuid(0x80000008).a & 0xff;
     machine.frame_table = new (frame_table_place) frames::FrameTable{{entries, count}, frame_memory, physical_bits};
-    allocator_access->initialise({bits, count / 64 + 1}, scrub);
+    allocator_access->initialise({free_bits, words}, {cleared_bits, words}, clear);
 
     // RAM is free, but for what lies below 1 MiB of the firmware's, the image, and what the boot allocator gave.
     for (auto const& range : machine.boot.memory())

@@ -550,6 +550,15 @@ void notify(Vcpu& vcpu)
     if (all_cpus[active]->in_guest) local_apic::interrupt(all_cpus[active]->apic_id);
 }
 
+// What an idle CPU does before it halts, a little at a time.  False: there was nothing to do.
+static bool clear_free_frames(PerCpu const& self)
+{
+    constexpr int frames_per_turn = 8;
+    int cleared = 0;
+    while (cleared < frames_per_turn && !self.reschedule && machine.allocator.lock()->clear_one()) ++cleared;
+    return cleared != 0;
+}
+
 void choose()
 {
     auto& self = this_cpu();
@@ -591,7 +600,10 @@ void choose()
         }
         // Idle: interrupts are let in only here.
         self.idle = true;
-        if (!self.reschedule) cpu::halt_with_interrupts();
+        if (clear_free_frames(self))
+            cpu::let_interrupts_in();
+        else if (!self.reschedule)
+            cpu::halt_with_interrupts();
         self.idle = false;
         self.guest_exits = self.guest_exits + 1;  // it holds nothing that it found before
         self.reschedule = true;

@@ -59,6 +59,8 @@ inline std::uint64_t read_tsc()
 }
 
 inline void pause() { asm volatile("pause"); }
+// One instruction between: `sti` takes effect after it.  [sdm/2] STI
+inline void let_interrupts_in() { asm volatile("sti; nop; cli" : : : "memory"); }
 inline void halt_with_interrupts() { asm volatile("sti; hlt; cli" : : : "memory"); }
 [[noreturn]] inline void stop() { for (;;) asm volatile("cli; hlt"); }
 
