@@ -130,6 +130,8 @@ if command -v ccache >/dev/null; then
     export CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=include_file_mtime,include_file_ctime
     compilers=(CC='ccache gcc' HOSTCC='ccache gcc')
 fi
+# A make that runs us may be silent, and its jobs are not ours: what kbuild prints is how far it is.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 make_linux() { make -C "$work/source" O="$object" ARCH=x86_64 "${compilers[@]}" "$@" 9>&-; }
 failed() { tail -n 40 "$log" >&2; die "$1; the whole log is $log"; }
 
