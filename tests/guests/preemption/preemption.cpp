@@ -20,7 +20,8 @@ void on_event(guest::Registers& r)
     guest::vcpu().pending_words = 0;
     guest::domain().event_pending[timer / 64] = 0;
     ++upcalls;
-    if (r.rip > PVN_VDSO_HYPERCALL && r.rip < PVN_VDSO_RETURN_FROM_TRAP && r.rip != PVN_VDSO_HYPERCALL + 2) {
+    // At the `int` where an interrupted call goes on; at the `ret` behind it the call is over.
+    if (r.rip > PVN_VDSO_HYPERCALL && r.rip < PVN_VDSO_RETURN_FROM_TRAP && *reinterpret_cast<std::uint8_t const*>(r.rip) == 0xcd) {
         ++upcalls_in_a_call;
         again = r.rip;
         // Another call, of the same kind, while one is half done.
