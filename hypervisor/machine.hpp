@@ -8,7 +8,6 @@
 #include "boot/boot_info.hpp"
 #include "frames/frame_table.hpp"
 #include "lib/lock.hpp"
-#include "memory/frame_allocator.hpp"
 
 namespace pvn {
 
@@ -18,7 +17,6 @@ inline constinit SpinLock page_tables_lock{Rank::page_tables};
 
 struct Machine {
     boot::BootInfo boot;
-    Locked<FrameAllocator> allocator{Rank::allocator};
     std::uint64_t frame_count;          // frames below this have an entry in the frame table
     std::uint64_t ram_frames;
     std::span<std::uint64_t> m2p;

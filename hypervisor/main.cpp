@@ -19,6 +19,7 @@
 #include "interrupts/interrupts.hpp"
 #include "interrupts/local_apic.hpp"
 #include "machine.hpp"
+#include "memory/free_frames.hpp"
 #include "time/clock.hpp"
 #include "tlb/flush.hpp"
 
@@ -113,15 +114,6 @@ void move_modules(BootAllocator& allocator)
     }
 }
 
-void clear(MachineFrame frame)
-{
-    auto* const words = frame_pointer<std::uint64_t>(frame);
-    for (unsigned i = 0; i < 512; i += 8) {
-        words[i] = words[i + 1] = words[i + 2] = words[i + 3] = 0;
-        words[i + 4] = words[i + 5] = words[i + 6] = words[i + 7] = 0;
-    }
-}
-
 std::uint64_t find_rsdp()
 {
     // [acpi] 5.2.5.1: on a 16-byte boundary in 0xe0000..0xfffff, or in the first KiB of the EBDA.
@@ -163,19 +155,18 @@ void initialise_memory(BootAllocator& allocator, boot::MemoryRange const& own)
     auto* const free_bits = static_cast<std::uint64_t*>(cleared(words * 8));
     auto* const cleared_bits = static_cast<std::uint64_t*>(cleared(words * 8));
     auto* const entries = static_cast<frames::Frame*>(cleared(count * sizeof(frames::Frame)));
-    auto const allocator_access = machine.allocator.lock();
     auto const physical_bits = cpu::cpuid(0x80000008).a & 0xff;
     machine.frame_table = new (frame_table_place) frames::FrameTable{{entries, count}, frame_memory, physical_bits};
-    allocator_access->initialise({free_bits, words}, {cleared_bits, words}, clear);
+    free_frames::initialise({free_bits, words}, {cleared_bits, words});
 
     // RAM is free, but for what lies below 1 MiB of the firmware's, the image, and what the boot allocator gave.
     for (auto const& range : machine.boot.memory())
         if (range.type == boot::MemoryType::ram)
-            allocator_access->add(MachineFrame{(range.base + page_size - 1) / page_size},
+            free_frames::add(MachineFrame{(range.base + page_size - 1) / page_size},
                                   (range.base + range.length) / page_size - (range.base + page_size - 1) / page_size);
     auto const keep = [&](std::uint64_t from, std::uint64_t to) {
         for (auto at = from / page_size; at < (to + page_size - 1) / page_size && at < count; ++at) {
-            allocator_access->take(MachineFrame{at}, FrameAllocator::Contents::keep);
+            free_frames::take(MachineFrame{at}, free_frames::Contents::keep);
             if (machine.frame_table->owner(MachineFrame{at}) == frames::no_owner) machine.frame_table->assign(MachineFrame{at}, frames::hypervisor_owner);
         }
     };
@@ -184,7 +175,7 @@ void initialise_memory(BootAllocator& allocator, boot::MemoryRange const& own)
     auto const trampoline = secondary_cpus::trampoline.raw() * page_size;
     keep(trampoline, trampoline + page_size);
     for (std::uint64_t at = 0; at < count; ++at)
-        if (!allocator_access->is_free(MachineFrame{at}) && machine.frame_table->owner(MachineFrame{at}) == frames::no_owner)
+        if (!free_frames::is_free(MachineFrame{at}) && machine.frame_table->owner(MachineFrame{at}) == frames::no_owner)
             machine.frame_table->mark_device(MachineFrame{at});
 }
 
@@ -233,7 +224,7 @@ void build_domains()
     schedule::initialise(boot::option(machine.boot.text(), "sched"));
     secondary_cpus::release();
     build_domains();
-    log("{} of {} MiB free; scheduler {}", machine.allocator.lock()->free_count() / 256, machine.ram_frames / 256, schedule::policy_name());
+    log("{} of {} MiB free; scheduler {}", free_frames::count() / 256, machine.ram_frames / 256, schedule::policy_name());
     for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))
         (void)domains::unpause(*domain);
     schedule::run();
@@ -252,7 +243,7 @@ void lock_order_violated(Rank rank)
 
 std::uint64_t allocate_own_frame()
 {
-    auto const frame = machine.allocator.lock()->allocate();
+    auto const frame = free_frames::allocate();
     if (!frame) return 0;
     LockedFrames const table;
     table->assign(*frame, frames::hypervisor_owner);
@@ -263,7 +254,7 @@ void free_own_frame(std::uint64_t physical)
 {
     MachineFrame const frame{physical / page_size};
     if (!LockedFrames{}->release(frame, frames::hypervisor_owner)) panic("a frame of the hypervisor is still in use");
-    machine.allocator.lock()->free(frame);
+    free_frames::free(frame);
 }
 
 void power_off()

@@ -5,6 +5,7 @@
 #include "console/log.hpp"
 #include "frames/audit.hpp"
 #include "machine.hpp"
+#include "memory/free_frames.hpp"
 
 namespace pvn::audit {
 namespace {
@@ -28,11 +29,11 @@ private:
 std::uint64_t run()
 {
     auto const pages = (machine.frame_count * sizeof(frames::Tally) + page_size - 1) / page_size;
-    auto const scratch = machine.allocator.lock()->allocate_run(pages);
+    auto const scratch = free_frames::allocate_run(pages);
     if (!scratch) return ~std::uint64_t{0};
     Report report;
     auto const found = frames::audit(*LockedFrames{}, {frame_pointer<frames::Tally>(*scratch), machine.frame_count}, report);
-    for (std::uint64_t i = 0; i < pages; ++i) machine.allocator.lock()->free(*scratch + i);
+    for (std::uint64_t i = 0; i < pages; ++i) free_frames::free(*scratch + i);
     return found;
 }
 

@@ -11,6 +11,7 @@
 #include "dispatcher/run_queue.hpp"
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
+#include "memory/free_frames.hpp"
 #include "sched/balance.hpp"
 #include "time/clock.hpp"
 #include "trace/trace.hpp"
@@ -550,15 +551,6 @@ void notify(Vcpu& vcpu)
     if (all_cpus[active]->in_guest) local_apic::interrupt(all_cpus[active]->apic_id);
 }
 
-// What an idle CPU does before it halts, a little at a time.  False: there was nothing to do.
-static bool clear_free_frames(PerCpu const& self)
-{
-    constexpr int frames_per_turn = 8;
-    int cleared = 0;
-    while (cleared < frames_per_turn && !self.reschedule && machine.allocator.lock()->clear_one()) ++cleared;
-    return cleared != 0;
-}
-
 void choose()
 {
     auto& self = this_cpu();
@@ -600,7 +592,7 @@ void choose()
         }
         // Idle: interrupts are let in only here.
         self.idle = true;
-        if (clear_free_frames(self))
+        if (free_frames::clear_some(self.reschedule))
             cpu::let_interrupts_in();
         else if (!self.reschedule)
             cpu::halt_with_interrupts();

@@ -75,8 +75,8 @@ void Builder::give_memory_one_to_one()
         auto const last = (range.base + range.length) / page_size;
         for (auto at = (range.base + page_size - 1) / page_size; at < last && left != 0; ++at) {
             MachineFrame const frame{at};
-            if (!machine.allocator.lock()->is_free(frame)) continue;
-            must(domains::populate(*domain_, at, &frame, FrameAllocator::Contents::keep), "too little memory");
+            if (!free_frames::is_free(frame)) continue;
+            must(domains::populate(*domain_, at, &frame, free_frames::Contents::keep), "too little memory");
             end_ = std::max(end_, at + 1);
             --left;
         }

@@ -14,7 +14,7 @@
 #include "lib/result.hpp"
 #include "lib/lock.hpp"
 #include "machine.hpp"
-#include "memory/frame_allocator.hpp"
+#include "memory/free_frames.hpp"
 
 namespace pvn {
 
@@ -93,7 +93,7 @@ Result<void> set_context(Vcpu&, pvn_vcpu_context const&);
 Result<void> destroy(DomainId);
 // Gives `pfn` a cleared frame; `wanted`: that very one.  `keep`: at boot, for a dom0 that may as well see what was there.
 Result<void> populate(Domain&, std::uint64_t pfn, MachineFrame const* wanted = nullptr,
-                      FrameAllocator::Contents = FrameAllocator::Contents::clear);
+                      free_frames::Contents = free_frames::Contents::clear);
 Result<void> give_back(Domain&, std::uint64_t pfn);
 // The frame table has freed a frame of a dying domain.
 void frame_freed(MachineFrame) PVN_REQUIRES(page_tables_lock);

@@ -31,7 +31,7 @@ std::uint64_t pages_for(std::uint64_t entries) { return (entries * 8 + page_size
 
 std::optional<MachineFrame> own_run(std::uint64_t count)
 {
-    auto const run = machine.allocator.lock()->allocate_run(count);
+    auto const run = free_frames::allocate_run(count);
     if (run) {
         LockedFrames const table_lock;
         for (std::uint64_t i = 0; i < count; ++i) table_lock->assign(*run + i, frames::hypervisor_owner);
@@ -223,18 +223,28 @@ Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_f
     return &domain;
 }
 
-Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wanted, FrameAllocator::Contents contents)
+static Result<void> may_populate(LockedFrames const&, Domain const& domain, std::uint64_t pfn) PVN_UNCHECKED
 {
-    LockedFrames const table_lock;
     if (pfn >= domain.p2m.size()) return Fail{Error::range};
     if (domain.p2m[pfn] != PVN_NO_FRAME) return Fail{Error::exists};
     if (domain.frames >= domain.limit || domain.dying) return Fail{Error::no_memory};
+    return {};
+}
+
+Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wanted, free_frames::Contents contents)
+{
+    PVN_CHECK(may_populate(LockedFrames{}, domain, pfn));  // so that what is refused costs no clearing of a frame
     std::optional<MachineFrame> frame;
     if (wanted == nullptr)
-        frame = machine.allocator.lock()->allocate();
-    else if (machine.allocator.lock()->take(*wanted, contents))
+        frame = free_frames::allocate();
+    else if (free_frames::take(*wanted, contents))
         frame = *wanted;
     if (!frame) return Fail{Error::no_memory};
+    LockedFrames const table_lock;
+    if (auto const still = may_populate(table_lock, domain, pfn); !still) {
+        free_frames::free(*frame);
+        return still;
+    }
     table_lock->assign(*frame, domain.id);
     domain.p2m[pfn] = frame->raw();
     machine.m2p[frame->raw()] = pfn;
@@ -250,7 +260,7 @@ Result<void> give_back(Domain& domain, std::uint64_t pfn)
     domain.p2m[pfn] = PVN_NO_FRAME;
     machine.m2p[frame.raw()] = PVN_NO_FRAME;
     tlb::flush_dropped(domain.id);  // it may have another owner next
-    machine.allocator.lock()->free(frame);
+    free_frames::free(frame);
     --domain.frames;
     return {};
 }
@@ -409,7 +419,7 @@ void frame_freed(MachineFrame frame)
             --domain->frames;
         }
     }
-    machine.allocator.lock()->free(frame);
+    free_frames::free(frame);
 }
 
 }  // namespace pvn::domains

@@ -5,6 +5,7 @@
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
 #include "machine.hpp"
+#include "memory/free_frames.hpp"
 
 namespace pvn::hypercall {
 namespace {
@@ -49,7 +50,7 @@ Outcome memory_give_back(Vcpu& vcpu, Arguments const& a)
 Outcome memory_query(Vcpu& vcpu, Arguments const& a)
 {
     auto const& domain = *vcpu.domain;
-    auto const free = domain.privileged ? machine.allocator.lock()->free_count() : 0;
+    auto const free = domain.privileged ? free_frames::count() : 0;
     LockedFrames const frames;
     PVN_CHECK((GuestOut<pvn_memory_info>{vcpu, a[0]}.write(frames, {domain.frames, domain.limit, domain.p2m_frames, free}, 0)));
     return 0;

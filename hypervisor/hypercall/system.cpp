@@ -10,6 +10,7 @@
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
 #include "machine.hpp"
+#include "memory/free_frames.hpp"
 #include "time/clock.hpp"
 #include "trace/trace.hpp"
 
@@ -98,7 +99,7 @@ Outcome system_info(Vcpu& vcpu, Arguments const& a)
     info.cpus = cpu_count;
     info.domains = static_cast<std::uint32_t>(domains::count());
     info.frames = machine.ram_frames;
-    info.free_frames = vcpu.domain->privileged ? machine.allocator.lock()->free_count() : 0;
+    info.free_frames = vcpu.domain->privileged ? free_frames::count() : 0;
     info.tsc_khz = clock::tsc_khz();
     info.uptime = clock::now();
     auto const copy_text = [](auto& to, std::string_view from) { std::ranges::copy(from.substr(0, sizeof to - 1), to); };
@@ -159,7 +160,7 @@ Outcome system_locks(Vcpu& vcpu, Arguments const& a)
     struct { std::string_view name; LockStatistics statistics; } const locks[] = {
         {"domains", domains::lock.statistics()},
         {"page_tables", page_tables_lock.statistics()},
-        {"allocator", machine.allocator.spin_lock().statistics()},
+        {"allocator", free_frames::lock_statistics()},
         {"ports", ports},
         {"run_queue", schedule::run_queue_locks()},
         {"root", roots},

@@ -95,6 +95,7 @@ public:
         Access& operator=(Access const&) = delete;
         ~Access() PVN_UNCHECKED { owner_.lock_.unlock(); }
         T* operator->() const { return &owner_.value_; }
+        T& operator*() const { return owner_.value_; }
 
     private:
         Locked& owner_;

@@ -34,17 +34,15 @@ MachineFrame FrameAllocator::Set::highest()
     return highest_in(top, bits[top]);
 }
 
-void FrameAllocator::initialise(std::span<std::uint64_t> free, std::span<std::uint64_t> cleared, Clear clear)
+void FrameAllocator::initialise(std::span<std::uint64_t> free, std::span<std::uint64_t> cleared)
 {
     std::ranges::fill(free, 0);
     std::ranges::fill(cleared, 0);
     free_ = {free};
     cleared_ = {cleared};
     dirty_top_ = 0;
-    clear_ = clear;
+    lent_.reset();
 }
-
-bool FrameAllocator::is_free(MachineFrame frame) const { return free_.has(frame); }
 
 void FrameAllocator::free(MachineFrame frame)
 {
@@ -58,53 +56,56 @@ void FrameAllocator::add(MachineFrame first, std::uint64_t count)
     for (std::uint64_t i = 0; i < count; ++i) free(first + i);
 }
 
-void FrameAllocator::mark_taken(MachineFrame frame, Contents contents)
+bool FrameAllocator::remove(MachineFrame frame)
 {
     free_.remove(frame);
-    if (cleared_.has(frame))
-        cleared_.remove(frame);
-    else if (contents == Contents::clear)
-        clear_(frame);
+    bool const cleared = cleared_.has(frame);
+    if (cleared) cleared_.remove(frame);
+    return cleared;
 }
 
-bool FrameAllocator::take(MachineFrame frame, Contents contents)
+std::optional<FrameAllocator::Taken> FrameAllocator::take(MachineFrame frame)
 {
-    if (!is_free(frame)) return false;
-    mark_taken(frame, contents);
-    return true;
+    if (!free_.has(frame)) return std::nullopt;
+    return Taken{frame, remove(frame)};
 }
 
-std::optional<MachineFrame> FrameAllocator::allocate()
+std::optional<FrameAllocator::Taken> FrameAllocator::allocate()
 {
     if (free_.count == 0) return std::nullopt;
-    auto const frame = cleared_.count != 0 ? cleared_.highest() : free_.highest();
-    mark_taken(frame);
-    return frame;
+    return take(cleared_.count != 0 ? cleared_.highest() : free_.highest());
 }
 
-std::optional<MachineFrame> FrameAllocator::allocate_run(std::uint64_t count)
+std::optional<FrameAllocator::Taken> FrameAllocator::allocate_run(std::uint64_t count)
 {
     if (count == 0 || count > free_.count) return std::nullopt;
     std::uint64_t run = 0;
     for (auto at = (free_.top + 1) * 64; at-- > 0;) {
-        run = is_free(MachineFrame{at}) ? run + 1 : 0;
+        run = free_.has(MachineFrame{at}) ? run + 1 : 0;
         if (run == count) {
-            for (std::uint64_t i = 0; i < count; ++i) mark_taken(MachineFrame{at + i});
-            return MachineFrame{at};
+            Taken taken{MachineFrame{at}, true};
+            for (std::uint64_t i = 0; i < count; ++i) taken.cleared = remove(taken.first + i) && taken.cleared;
+            return taken;
         }
     }
     return std::nullopt;
 }
 
-bool FrameAllocator::clear_one()
+std::optional<MachineFrame> FrameAllocator::lend()
 {
-    if (free_.count == cleared_.count) return false;
+    if (lent_ || free_.count == cleared_.count) return std::nullopt;
     auto const dirty = [&] { return free_.bits[dirty_top_] & ~cleared_.bits[dirty_top_]; };
     while (dirty() == 0) --dirty_top_;
-    auto const frame = highest_in(dirty_top_, dirty());
-    clear_(frame);
-    cleared_.insert(frame);
-    return true;
+    lent_ = highest_in(dirty_top_, dirty());
+    free_.remove(*lent_);
+    return lent_;
+}
+
+void FrameAllocator::take_back_cleared()
+{
+    free_.insert(*lent_);
+    cleared_.insert(*lent_);
+    lent_.reset();
 }
 
 }  // namespace pvn

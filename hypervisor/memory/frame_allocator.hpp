@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which frames of the machine are free: one bit each.  Frames leave it cleared; CPUs with nothing to do clear them beforehand.
+// Which frames of the machine are free, and which of these are filled with zeros: a bit each.  Pure bookkeeping; who clears and
+// locks is memory/free_frames.hpp.
 #pragma once
 
 #include <cstdint>
@@ -12,22 +13,28 @@ namespace pvn {
 
 class FrameAllocator {
 public:
-    // `free`, `cleared`: one bit for each frame of the machine, in as many words each; `clear` fills a frame with zeros.
-    using Clear = void (*)(MachineFrame);
+    // Consecutive frames that are free no more.
+    struct Taken {
+        MachineFrame first;
+        bool cleared;  // all of them are filled with zeros
+    };
+
     constexpr FrameAllocator() = default;
-    void initialise(std::span<std::uint64_t> free, std::span<std::uint64_t> cleared, Clear clear);
+    // One bit for each frame of the machine, in as many words each.
+    void initialise(std::span<std::uint64_t> free, std::span<std::uint64_t> cleared);
 
-    void add(MachineFrame first, std::uint64_t count);      // frames that are not free now become free
-    // One frame, cleared.  From the top of memory downwards, those that need no clearing first.
-    std::optional<MachineFrame> allocate();
-    std::optional<MachineFrame> allocate_run(std::uint64_t count);  // consecutive frames, cleared
-    enum class Contents { clear, keep };
-    bool take(MachineFrame frame, Contents = Contents::clear);  // that very frame; false if it is not free
+    void add(MachineFrame first, std::uint64_t count);  // frames that are not free now become free
+    std::optional<Taken> allocate();                    // one, from the top of memory downwards; a cleared one if there is any
+    std::optional<Taken> allocate_run(std::uint64_t count);
+    std::optional<Taken> take(MachineFrame frame);      // that very frame
     void free(MachineFrame frame);
-    bool is_free(MachineFrame frame) const;
-    std::uint64_t free_count() const { return free_.count; }
+    bool is_free(MachineFrame frame) const { return free_.has(frame) || lent_ == frame; }
+    std::uint64_t free_count() const { return free_.count + (lent_ ? 1 : 0); }
 
-    bool clear_one();  // a free frame that needs it, so that allocate() need not; false: none does
+    // A free frame that needs clearing, lent until it comes back cleared: free all the while, but nobody gets it.  One at a time.
+    std::optional<MachineFrame> lend();
+    void take_back_cleared();
+    bool lends() const { return lent_.has_value(); }
 
 private:
     // A set of frames in which the highest is found quickly.
@@ -41,12 +48,12 @@ private:
         void remove(MachineFrame);
         MachineFrame highest();  // of a set that is not empty
     };
-    void mark_taken(MachineFrame frame, Contents = Contents::clear);
+    bool remove(MachineFrame frame);  // whether it was cleared
 
     Set free_{};
-    Set cleared_{};           // a part of `free_`
+    Set cleared_{};              // a part of `free_`
     std::uint64_t dirty_top_{};  // no free frame that needs clearing in words above this one
-    Clear clear_{};
+    std::optional<MachineFrame> lent_{};
 };
 
 }  // namespace pvn

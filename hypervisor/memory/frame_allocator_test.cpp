@@ -9,28 +9,29 @@
 namespace pvn {
 namespace {
 
-std::set<std::uint64_t> cleared;
-void clear(MachineFrame frame) { EXPECT_TRUE(cleared.insert(frame.raw()).second) << "cleared twice"; }
-
 struct FrameAllocatorTest : testing::Test {
-    FrameAllocatorTest()
+    FrameAllocatorTest() { allocator.initialise(free_bits, cleared_bits); }
+    // What an idle CPU does, at most `count` times.
+    int clear(int count)
     {
-        cleared.clear();
-        allocator.initialise(free_bits, cleared_bits, clear);
+        int done = 0;
+        for (; done < count && allocator.lend(); ++done) allocator.take_back_cleared();
+        return done;
     }
     std::array<std::uint64_t, 4> free_bits{}, cleared_bits{};
     FrameAllocator allocator;
 };
 
-TEST_F(FrameAllocatorTest, GivesEachFrameOnceFromTheTopCleared)
+TEST_F(FrameAllocatorTest, GivesEachFrameOnceFromTheTop)
 {
     allocator.add(MachineFrame{3}, 200);
     EXPECT_EQ(allocator.free_count(), 200u);
-    std::set<std::uint64_t> seen;
-    while (auto frame = allocator.allocate()) EXPECT_TRUE(seen.insert(frame->raw()).second);
-    EXPECT_EQ(seen.size(), 200u);
-    EXPECT_EQ(*seen.begin(), 3u);
-    EXPECT_EQ(cleared, seen);
+    std::uint64_t expected = 203;
+    while (auto taken = allocator.allocate()) {
+        EXPECT_EQ(taken->first.raw(), --expected);
+        EXPECT_FALSE(taken->cleared);
+    }
+    EXPECT_EQ(expected, 3u);
     EXPECT_EQ(allocator.free_count(), 0u);
 }
 
@@ -48,7 +49,7 @@ TEST_F(FrameAllocatorTest, RunsAreConsecutive)
     allocator.add(MachineFrame{20}, 30);
     auto const run = allocator.allocate_run(25);
     ASSERT_TRUE(run);
-    EXPECT_GE(run->raw(), 20u);
+    EXPECT_GE(run->first.raw(), 20u);
     EXPECT_FALSE(allocator.allocate_run(11));
     EXPECT_TRUE(allocator.allocate_run(10));
     EXPECT_EQ(allocator.free_count(), 5u);
@@ -64,57 +65,64 @@ TEST_F(FrameAllocatorTest, TakesTheFrameAskedFor)
     EXPECT_TRUE(allocator.is_free(MachineFrame{4}));
 }
 
-TEST_F(FrameAllocatorTest, WhatWasClearedBeforehandIsGivenFirstAndNotClearedAgain)
+TEST_F(FrameAllocatorTest, GivesWhatIsClearedFirst)
 {
     allocator.add(MachineFrame{100}, 4);
-    EXPECT_TRUE(allocator.clear_one());
+    EXPECT_EQ(clear(1), 1);
     allocator.free(MachineFrame{200});
-    EXPECT_EQ(cleared, std::set<std::uint64_t>{103});
-    EXPECT_EQ(allocator.allocate(), MachineFrame{103});
-    EXPECT_EQ(allocator.allocate(), MachineFrame{200});  // none is cleared: the highest
-    EXPECT_EQ(cleared, (std::set<std::uint64_t>{103, 200}));
+    auto const first = allocator.allocate(), second = allocator.allocate();
+    EXPECT_EQ(first->first, MachineFrame{103});
+    EXPECT_TRUE(first->cleared);
+    EXPECT_EQ(second->first, MachineFrame{200});  // none is cleared: the highest
+    EXPECT_FALSE(second->cleared);
 }
 
-TEST_F(FrameAllocatorTest, ClearsEachFreeFrameOnceUntilNoneIsLeft)
+TEST_F(FrameAllocatorTest, LendsEachFrameThatNeedsItOnce)
 {
-    EXPECT_FALSE(allocator.clear_one());
+    EXPECT_EQ(clear(1), 0);
     allocator.add(MachineFrame{0}, 70);
-    for (int i = 0; i < 70; ++i) EXPECT_TRUE(allocator.clear_one());
-    EXPECT_FALSE(allocator.clear_one());
-    EXPECT_EQ(cleared.size(), 70u);
+    EXPECT_EQ(clear(100), 70);
     EXPECT_EQ(allocator.free_count(), 70u);
+    for (int i = 0; i < 70; ++i) EXPECT_TRUE(allocator.allocate()->cleared);
 }
 
-TEST_F(FrameAllocatorTest, AFrameThatWasInUseNeedsClearingAgain)
+TEST_F(FrameAllocatorTest, AFrameThatWasInUseIsClearedNoMore)
 {
     allocator.add(MachineFrame{64}, 1);
-    EXPECT_TRUE(allocator.clear_one());
-    EXPECT_TRUE(allocator.take(MachineFrame{64}));
-    cleared.clear();
+    EXPECT_EQ(clear(1), 1);
+    EXPECT_TRUE(allocator.take(MachineFrame{64})->cleared);
     allocator.free(MachineFrame{64});
-    EXPECT_EQ(allocator.allocate(), MachineFrame{64});
-    EXPECT_EQ(cleared, std::set<std::uint64_t>{64});
+    EXPECT_FALSE(allocator.allocate()->cleared);
 }
 
-TEST_F(FrameAllocatorTest, TakingToKeepTheContentsClearsNothing)
+TEST_F(FrameAllocatorTest, WhatIsLentIsFreeAndNobodyGetsIt)
 {
-    allocator.add(MachineFrame{0}, 2);
-    EXPECT_TRUE(allocator.take(MachineFrame{0}, FrameAllocator::Contents::keep));
-    EXPECT_TRUE(cleared.empty());
-    EXPECT_TRUE(allocator.clear_one());
-    EXPECT_FALSE(allocator.clear_one());  // it is no longer free
+    allocator.add(MachineFrame{10}, 2);
+    EXPECT_EQ(allocator.lend(), MachineFrame{11});
+    EXPECT_FALSE(allocator.lend());  // one at a time
+    EXPECT_TRUE(allocator.lends());
+    EXPECT_TRUE(allocator.is_free(MachineFrame{11}));
+    EXPECT_EQ(allocator.free_count(), 2u);
+    EXPECT_FALSE(allocator.take(MachineFrame{11}));
+    EXPECT_FALSE(allocator.allocate_run(2));
+    EXPECT_EQ(allocator.allocate()->first, MachineFrame{10});
+    EXPECT_FALSE(allocator.allocate());
+    allocator.free(MachineFrame{11});  // it is free already
+    allocator.take_back_cleared();
+    EXPECT_FALSE(allocator.lends());
+    EXPECT_EQ(allocator.free_count(), 1u);
+    EXPECT_TRUE(allocator.allocate()->cleared);
 }
 
-TEST_F(FrameAllocatorTest, ARunMayBeClearedInPart)
+TEST_F(FrameAllocatorTest, ARunIsClearedIfAllOfItIs)
 {
     allocator.add(MachineFrame{60}, 8);
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(allocator.clear_one());
-    EXPECT_EQ(allocator.allocate_run(8), MachineFrame{60});
-    EXPECT_EQ(cleared.size(), 8u);
+    EXPECT_EQ(clear(3), 3);
+    EXPECT_FALSE(allocator.allocate_run(8)->cleared);
     allocator.add(MachineFrame{60}, 8);
-    cleared.clear();
-    while (allocator.clear_one()) {}
-    EXPECT_EQ(cleared.size(), 8u);
+    EXPECT_EQ(clear(8), 8);
+    EXPECT_TRUE(allocator.allocate_run(8)->cleared);
+    EXPECT_EQ(allocator.free_count(), 0u);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "arch/x86/per_cpu.hpp"
 #include "domain/domain.hpp"
 #include "machine.hpp"
+#include "memory/free_frames.hpp"
 #include "time/clock.hpp"
 
 namespace pvn::trace {
@@ -45,7 +46,7 @@ Result<void> set(std::uint64_t events)
     Guard const guard{reading};
     for (std::uint32_t cpu = 0; events != 0 && cpu < cpu_count; ++cpu) {
         if (rings[cpu].records != nullptr) continue;
-        auto const run = machine.allocator.lock()->allocate_run(pages);
+        auto const run = free_frames::allocate_run(pages);
         if (!run) return Fail{Error::no_memory};
         {
             LockedFrames const table;

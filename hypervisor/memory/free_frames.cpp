@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#include "memory/free_frames.hpp"
+
+#include "arch/x86/cpu.hpp"
+#include "arch/x86/memory_map.hpp"
+#include "memory/frame_allocator.hpp"
+
+namespace pvn::free_frames {
+namespace {
+
+constinit Locked<FrameAllocator> allocator{Rank::allocator};
+constinit std::atomic<bool> clearing{false};  // by some CPU
+
+void clear(MachineFrame frame)
+{
+    auto* const words = frame_pointer<std::uint64_t>(frame);
+    for (unsigned i = 0; i < 512; i += 8) {
+        words[i] = words[i + 1] = words[i + 2] = words[i + 3] = 0;
+        words[i + 4] = words[i + 5] = words[i + 6] = words[i + 7] = 0;
+    }
+}
+
+// Takes what `attempt` finds.  If that is nothing while a frame is lent, it may be what is missing: it comes back soon.
+template <class Attempt>
+std::optional<MachineFrame> take_with(Attempt attempt, std::uint64_t frames, Contents contents)
+{
+    for (;; cpu::pause()) {
+        std::optional<FrameAllocator::Taken> taken;
+        {
+            auto const access = allocator.lock();
+            taken = attempt(*access);
+            if (!taken && !access->lends()) return std::nullopt;
+        }
+        if (!taken) continue;
+        if (contents == Contents::clear && !taken->cleared)
+            for (std::uint64_t i = 0; i < frames; ++i) clear(taken->first + i);
+        return taken->first;
+    }
+}
+
+}  // namespace
+
+void initialise(std::span<std::uint64_t> free, std::span<std::uint64_t> cleared) { allocator.lock()->initialise(free, cleared); }
+void add(MachineFrame first, std::uint64_t count) { allocator.lock()->add(first, count); }
+
+std::optional<MachineFrame> allocate()
+{
+    return take_with([](FrameAllocator& a) { return a.allocate(); }, 1, Contents::clear);
+}
+
+std::optional<MachineFrame> allocate_run(std::uint64_t count)
+{
+    return take_with([&](FrameAllocator& a) { return a.allocate_run(count); }, count, Contents::clear);
+}
+
+bool take(MachineFrame frame, Contents contents)
+{
+    return take_with([&](FrameAllocator& a) { return a.take(frame); }, 1, contents).has_value();
+}
+
+void free(MachineFrame frame) { allocator.lock()->free(frame); }
+bool is_free(MachineFrame frame) { return allocator.lock()->is_free(frame); }
+std::uint64_t count() { return allocator.lock()->free_count(); }
+LockStatistics lock_statistics() { return allocator.spin_lock().statistics(); }
+
+bool clear_some(std::atomic<bool> const& stop)
+{
+    constexpr int at_most = 8;
+    if (clearing.exchange(true)) return false;
+    int done = 0;
+    for (; done < at_most && !stop; ++done) {
+        auto const frame = allocator.lock()->lend();
+        if (!frame) break;
+        clear(*frame);
+        allocator.lock()->take_back_cleared();
+    }
+    clearing = false;
+    return done != 0;
+}
+
+}  // namespace pvn::free_frames
