@@ -22,6 +22,7 @@
 #include "memory/free_frames.hpp"
 #include "time/clock.hpp"
 #include "tlb/flush.hpp"
+#include "watchdog/watchdog.hpp"
 
 extern "C" char image_physical_start[], image_physical_end[];
 
@@ -221,6 +222,7 @@ void build_domains()
     interrupts::initialise();
     clock::initialise();
     secondary_cpus::start(static_cast<std::uint32_t>(boot::size_option(machine.boot.text(), "maxcpus", cpu_limit)));
+    watchdog::initialise(boot::size_option(machine.boot.text(), "watchdog", 10));
     schedule::initialise(boot::option(machine.boot.text(), "sched"));
     secondary_cpus::release();
     build_domains();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "arch/x86/cpu.hpp"
 #include "arch/x86/per_cpu.hpp"
 #include "audit/audit.hpp"
 #include "console/log.hpp"
@@ -71,11 +72,19 @@ void raise_debug()
     log("PVN_VIRQ_DEBUG raised");
 }
 
+// For the test of the watchdog.
+[[noreturn, gnu::noinline]] void hang()
+{
+    log("CPU {} hangs, as asked for", this_cpu().id);
+    for (;;) cpu::pause();
+}
+
 constexpr struct {
     char letter;
     void (*what)();
     std::string_view text;
 } keys[] = {
+    {'H', +[] { hang(); }, "hangs this CPU with interrupts off, for the watchdog to find"},
     {'P', +[] { panic("asked for by debug key"); }, "ends the machine with a panic"},
     {'a', audit_frames, "audits the frame table against all page tables"},
     {'d', show_domains, "shows the domains and their vCPUs"},

@@ -16,6 +16,7 @@
 #include "time/clock.hpp"
 #include "trace/trace.hpp"
 #include "traps/deliver.hpp"
+#include "watchdog/watchdog.hpp"
 
 namespace pvn::schedule {
 namespace {
@@ -183,7 +184,7 @@ void take_over()
 
 std::uint64_t next_deadline(RunQueue& queue) PVN_REQUIRES(queue.lock)
 {
-    auto earliest = queue.slice_end;
+    auto earliest = std::min(queue.slice_end, watchdog::next_look());
     for (auto const* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
         if (vcpu->timer != 0) earliest = std::min(earliest, vcpu->timer);
         if (vcpu->poll_deadline != 0) earliest = std::min(earliest, vcpu->poll_deadline);
@@ -527,6 +528,7 @@ void set_timer(Vcpu& vcpu, std::uint64_t deadline)
 
 void timer_fired()
 {
+    watchdog::look();
     auto const now = clock::now();
     fire_due(now);
     auto& self = this_cpu();

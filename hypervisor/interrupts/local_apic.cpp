@@ -51,6 +51,7 @@ static void send(std::uint32_t apic_id, std::uint32_t message)
 }
 
 void interrupt(std::uint32_t apic_id) { send(apic_id, static_cast<std::uint32_t>(vector::ipi)); }
+void send_nmi(std::uint32_t apic_id) { send(apic_id, 0x4400); }
 void stop_others() { send(0, 0xc4500); }  // destination shorthand: all excluding self
 void send_init(std::uint32_t apic_id) { send(apic_id, 0x4500); }                    // INIT, assert
 void send_start_up(std::uint32_t apic_id, std::uint8_t page) { send(apic_id, 0x4600u | page); }

@@ -16,6 +16,9 @@ enum class Rank : std::uint8_t { domains, page_tables, allocator, interrupts, po
 // The ranks that this CPU holds, a bit each: the hypervisor keeps it per CPU, a host test per thread.
 std::uint32_t& held_ranks();
 [[noreturn]] void lock_order_violated(Rank);
+// Called now and then by who waits for another CPU for long.
+void waiting_long();
+inline constexpr std::uint64_t long_wait = std::uint64_t{1} << 20;  // turns of a waiting loop
 
 // What it has cost so far.
 struct LockStatistics {
@@ -57,7 +60,7 @@ private:
         std::uint64_t rounds = 0;
         while (serving_.load(std::memory_order_acquire) != ticket) {
             __builtin_ia32_pause();
-            ++rounds;
+            if (++rounds % long_wait == 0) waiting_long();
         }
         held_as_ = rank;
         ++statistics_.taken;

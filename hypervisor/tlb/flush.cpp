@@ -4,6 +4,7 @@
 #include "arch/x86/per_cpu.hpp"
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
+#include "lib/lock.hpp"
 #include "trace/trace.hpp"
 
 namespace pvn::tlb {
@@ -28,7 +29,10 @@ void flush(Wanted wanted)
     if (asked != 0) trace::note(PVN_TRACE_FLUSH, asked);
     for (std::uint32_t id = 0; id < cpu_count; ++id)
         if ((asked >> id & 1) != 0)
-            while (all_cpus[id]->in_guest.load() && all_cpus[id]->guest_exits.load() == exits[id]) __builtin_ia32_pause();
+            for (std::uint64_t rounds = 1; all_cpus[id]->in_guest.load() && all_cpus[id]->guest_exits.load() == exits[id]; ++rounds) {
+                __builtin_ia32_pause();
+                if (rounds % long_wait == 0) waiting_long();
+            }
 }
 
 }  // namespace

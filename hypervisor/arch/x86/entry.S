@@ -359,10 +359,23 @@ exception_on_ist:                       // stack as at `exception`
 ist_from_ring_0:
     cmpl $1, (%rsp)                     // #DB: drop it; no breakpoint of a guest may watch the slot, so only MOV SS
     je 1f                               // can delay one into a stub
-    cmpl $2, (%rsp)                     // NMI: remember it for the next entry
+    cmpl $2, (%rsp)
     jne fatal
-    lock incl slot_scratch + 8(%rip)
-    add $16, %rsp
+    push %rax                           // NMI: in a stub, on either root, there is nothing to say
+    mov 24(%rsp), %rax
+    shr $39, %rax
+    cmp $SLOT_PREFIX, %eax
+    pop %rax
+    je 2f
+    PUSH_REGISTERS                      // in the hypervisor's own text: its root is loaded
+    mov %rsp, %rdi
+    mov %rsp, %rbp
+    and $-16, %rsp
+    cld
+    CALL_C nmi_in_hypervisor
+    mov %rbp, %rsp
+    POP_REGISTERS
+2:  add $16, %rsp
     iretq
 1:  orl $0x10000, 32(%rsp)              // RF: a breakpoint on an instruction of the hypervisor would hit again for ever
     push %rax
