@@ -13,9 +13,10 @@ import devices_tests
 import lifecycle_tests
 import see_tests
 import selftest_tests
+import smp_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + selftest_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + smp_tests.TESTS + selftest_tests.TESTS
 
 
 def main():

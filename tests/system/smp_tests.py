@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Linux with several processors as dom0."""
+import itertools
 import re
 import subprocess
 
-from machine import Failure, Machine, check
+from lifecycle_tests import describe, start_linux
+from machine import Failure, Machine, check, free_frames
 
 # Four at once: a storm of processes, pipes, sorting, and page faults; each says that it is done.
 LOAD = '''load() { k=0; while [ $k -lt 40 ]; do /bin/true; k=$((k + 1)); done
@@ -12,9 +14,13 @@ dd if=/dev/zero bs=4k count=1000 2>/dev/null | cat | wc -c | grep -qx 4096000 ||
 dd if=/dev/zero of=/tmp.$1 bs=64k count=64 2>/dev/null && rm /tmp.$1 && echo "load"-$1 done; }'''
 
 
+# What a kernel says when it is not content.
+TROUBLE = r'WARNING:|BUG:|Oops|Call Trace|soft lockup|blocked for more than|rcu:.*stall|refused|Firmware Bug'
+
+
 def quiet(machine):
     log = machine.must('dmesg')
-    check(not re.search(r'WARNING:|BUG:|Oops|Call Trace|soft lockup|rcu:.*stall|refused|Firmware Bug', log), 'the kernel is not content:\n' + log)
+    check(not re.search(TROUBLE, log), 'the kernel is not content:\n' + log)
 
 
 def run_load(machine, jobs=4):
@@ -114,7 +120,53 @@ def test_fewer_vcpus_than_cpus(_):
         end(machine)
 
 
+marks = itertools.count()
+
+
+def in_domu(machine, name, command, timeout=240):
+    """A command at the shell on a domain's console: its output.  It must succeed."""
+    # The console first repeats what it showed before: each command has a mark of its own.
+    mark = f'{name}-{next(marks)}'
+    machine.send(f'pvn console {name}\n')
+    machine.expect(r'domU # ', timeout)
+    machine.send(f'{command}; echo "code"-{mark}=$?\n')
+    start = machine.seen
+    match = machine.expect(rf'\ncode-{mark}=(\d+)\n', timeout)
+    output = machine.text[start:machine.seen]
+    machine.expect(r'domU # ', timeout)
+    machine.send('\x1d')
+    machine.expect(re.escape(machine.prompt), timeout)
+    check(match[1] == '0', f'`{command}` in {name} ended with {match[1]}:\n{output}')
+    return output
+
+
+def test_domus_with_vcpus(machine):
+    """Two domUs with two and four virtual processors, beside a dom0 with two, all with work at once."""
+    before = free_frames(machine)
+    machine.must(LOAD.replace('\n', '; '))
+    for name, vcpus in (('two', 2), ('four', 4)):
+        describe(machine, f'{name}.toml', name=name, vcpus=vcpus)
+        start_linux(machine, f'{name}.toml')
+        check(re.search(rf'^{vcpus}$', in_domu(machine, name, 'nproc'), re.M), f'{name} has not {vcpus} processors')
+        in_domu(machine, name, LOAD.replace('\n', '; '))
+    # What a domU began goes on while nobody looks at its console.
+    for name in ('two', 'four'):
+        in_domu(machine, name, '(for i in 0 1 2 3; do load $i & done; wait) >/tmp/result 2>&1 & true')
+    run_load(machine)
+    for name, vcpus in (('two', 2), ('four', 4)):
+        output = in_domu(machine, name, 'wait; cat /tmp/result')
+        check(len(re.findall(r'^load-\d done$', output, re.M)) == 4, output)
+        last = vcpus - 1
+        in_domu(machine, name, f'echo 0 >/sys/devices/system/cpu/cpu{last}/online && load 7 && echo 1 >/sys/devices/system/cpu/cpu{last}/online && load 7')
+        log = in_domu(machine, name, 'dmesg')
+        check(not re.search(TROUBLE, log), f'{name} is not content:\n{log}')
+    end(machine)
+    machine.must('pvn destroy two && pvn destroy four')
+    check(free_frames(machine) == before, 'memory was lost')
+    machine.must('pvn debug audit')
+
+
 for test in (test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus):
     test.boots_itself = True
 
-TESTS = [test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus]
+TESTS = [test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus, test_domus_with_vcpus]
