@@ -276,8 +276,9 @@ fuzz: $(B)/.setup ## runs each fuzz target of tests/fuzz/ for T=60 seconds (TARG
 	@tests/fuzz/run.py --seconds $(T) $(TARGET)
 
 .PHONY: bench
-bench: ## runs the benchmarks of tests/bench/ and checks the numbers we promise
-	@if [ -x tests/bench/run.py ]; then $(MAKE) hypervisor guests linux initramfs && tests/bench/run.py; else echo 'bench: there are no benchmarks yet'; fi
+bench: ## what operations cost in dom0 and a domU, against native (CLOCK=icount or wall for one, ROWS=REGEX); build/bench.json
+	@$(MAKE) hypervisor initramfs
+	@tests/bench/run.py $(if $(CLOCK),--clock $(CLOCK)) $(if $(ROWS),--rows '$(ROWS)')
 
 .PHONY: bench-boot
 bench-boot: hypervisor linux ## boots the same kernel natively and as dom0, and compares

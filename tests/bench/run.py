@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What operations cost in dom0 and in a domU, against the same kernel natively on the same QEMU machine.
+
+Two clocks.  With -icount QEMU's clock advances by a nanosecond with each instruction, whoever executes it, so its figures are
+instructions, the hypervisor's included, and come out the same each time.  By the wall, under plain emulation, only ratios mean
+something: there an address space switch is dear, since it empties the emulated TLB.
+
+usage: run.py [--clock icount|wall] [--reps N] [--rows PATTERN]
+       needs make hypervisor linux toolstack; results go to build/bench.json
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+from table import ROWS, render
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / 'build'
+WORK = BUILD / 'bench'
+MEMORY = 1024  # MiB of the machine; the native kernel gets as much as the domU, dom0 half of it
+DOMU_MEMORY = 384
+LIMIT = 1200  # s for a boot with all benchmarks
+
+
+def build():
+    WORK.mkdir(parents=True, exist_ok=True)
+    here = ROOT / 'tests/bench/guest'
+    subprocess.run(['gcc', '-O2', '-static', '-I', ROOT / 'hypercall-abi/include', '-o', WORK / 'bench', here / 'bench.c'], check=True)
+    subprocess.run(['gcc', '-O2', '-static', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-fcf-protection=none', '-o', WORK / 'tiny',
+                    here / 'tiny.c'], check=True)
+    pack = ROOT / '.make/initramfs'
+    programs = [f'bench={WORK}/bench', f'tiny={WORK}/tiny']
+    subprocess.run([pack, WORK / 'guest.cpio.gz', here / 'root', *programs], check=True)
+    # dom0 has the domU's kernel and file system too.
+    (WORK / 'bench.toml').write_text('name = "bench"\nkernel = "/boot/vmlinux"\nramdisk = "/boot/guest.cpio.gz"\ncmdline = "console=hvc0 REPS"\n'
+                                     f'memory = "{DOMU_MEMORY}M"\non_poweroff = "destroy"\n')
+    subprocess.run([pack, WORK / 'dom0.cpio.gz', ROOT / 'tests/system/initramfs', *programs, f'usr/bin/pvn={BUILD}/toolstack/pvn',
+                    f'boot/vmlinux={BUILD}/vmlinux', f'boot/guest.cpio.gz={WORK}/guest.cpio.gz', f'root/bench.toml={WORK}/bench.toml'], check=True)
+
+
+def qemu(clock):
+    command = ['timeout', str(LIMIT), 'qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', str(MEMORY), '-nodefaults', '-display', 'none',
+               '-no-reboot', '-serial', 'stdio', '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
+    return command + (['-icount', 'shift=0,sleep=off'] if clock == 'icount' else [])
+
+
+def dom0_kernel(words):
+    return ['-kernel', BUILD / 'paravane', '-append', 'debug_exit', '-initrd', f'{BUILD}/vmlinux console=hvc0 {words},{WORK}/dom0.cpio.gz']
+
+
+def measure(where, clock, reps):
+    """Boots one of the three and returns what its benchmarks printed: name -> value."""
+    if where == 'native':
+        machine = ['-kernel', BUILD / 'bzImage', '-append', f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps}', '-initrd', WORK / 'guest.cpio.gz']
+        script = ''
+    else:
+        machine = dom0_kernel('')
+        script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024; echo bench "ended: $?"; poweroff -f\n',
+                  'domu': f'sed -i s/REPS/bench.reps={reps}/ bench.toml; pvn create -c bench.toml; poweroff -f\n'}[where]
+    log = WORK / f'{where}-{clock}.log'
+    print(f'  BENCH {where}, {clock}', flush=True)
+    values, ended = {}, None
+    with open(log, 'w', buffering=1) as file, subprocess.Popen(qemu(clock) + machine, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                                              stderr=subprocess.STDOUT) as process:
+        try:
+            text = b''
+            while piece := process.stdout.read1(65536):
+                text += piece
+                if script and b'dom0 # ' in text:
+                    process.stdin.write(script.encode())
+                    process.stdin.flush()
+                    script = ''
+                *lines, text = text.split(b'\n') if b'\n' in text else (text,)
+                for line in (l.decode('utf-8', 'replace').strip() for l in lines):
+                    file.write(line + '\n')
+                    if match := re.fullmatch(r'(\w+)\.(min|tmin|switches|ns_per_kb|tick_per_kb) (-?[\d.]+) \S+', line):
+                        values[f'{match[1]}.{match[2]}'] = float(match[3])
+                    elif match := re.fullmatch(r'bench ended: (\d+)', line):
+                        ended = int(match[1])
+        finally:
+            process.kill()
+    if ended != 0:
+        sys.exit(f'bench: {where} did not come to the end of its benchmarks; see {log}')
+    return values
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--clock', choices=['icount', 'wall', 'both'], default='both')
+    parser.add_argument('--reps', type=int, default=11, help='batches of each row (11)')
+    parser.add_argument('--rows', default='', help='show only rows whose name matches this regular expression')
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    build()
+    flat = {}
+    for clock in ('icount', 'wall') if arguments.clock == 'both' else (arguments.clock,):
+        results = {where: measure(where, clock, arguments.reps) for where in ('native', 'dom0', 'domu')}
+        print(render(clock, results, [row for row in ROWS if re.search(arguments.rows, row.name)]), flush=True)
+        for row in ROWS:
+            for where, values in results.items():
+                key = row.key(clock)
+                if key in values:
+                    flat[f'{row.name}_{"instructions" if clock == "icount" else "wall_ns"}.{where}'] = values[key]
+            if f'{row.name}.switches' in results['dom0']:
+                flat[f'{row.name}_switches.dom0'] = results['dom0'][f'{row.name}.switches']
+    (BUILD / 'bench.json').write_text(json.dumps(flat, indent=1) + '\n')
+    print(f'bench: {time.monotonic() - started:.0f} s; all figures are in {os.path.relpath(BUILD / "bench.json")}')
+
+
+if __name__ == '__main__':
+    main()
