@@ -226,6 +226,7 @@ void build_domains()
     schedule::initialise(boot::option(machine.boot.text(), "sched"));
     secondary_cpus::release();
     build_domains();
+    watchdog::start();  // not earlier: to build dom0 takes as long as its memory is large
     log("{} of {} MiB free; scheduler {}", free_frames::count() / 256, machine.ram_frames / 256, schedule::policy_name());
     for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))
         (void)domains::unpause(*domain);

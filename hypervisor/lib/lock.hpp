@@ -48,6 +48,7 @@ public:
     // For the analysis, where a guard holds the lock by another name.
     void assert_held() const PVN_ASSERT_HELD() {}
     LockStatistics statistics() const { return statistics_; }  // of a moment ago
+    bool taken() const { return next_.load(std::memory_order_relaxed) != serving_.load(std::memory_order_relaxed); }  // a moment ago
     Rank rank() const { return rank_; }
 
 private:

@@ -41,7 +41,7 @@ void FrameAllocator::initialise(std::span<std::uint64_t> free, std::span<std::ui
     free_ = {free};
     cleared_ = {cleared};
     dirty_top_ = 0;
-    lent_.reset();
+    lent_ = {};
 }
 
 void FrameAllocator::free(MachineFrame frame)
@@ -91,21 +91,30 @@ std::optional<FrameAllocator::Taken> FrameAllocator::allocate_run(std::uint64_t 
     return std::nullopt;
 }
 
-std::optional<MachineFrame> FrameAllocator::lend()
+FrameAllocator::Few FrameAllocator::lend(unsigned at_most)
 {
-    if (lent_ || free_.count == cleared_.count) return std::nullopt;
+    if (lends() || free_.count == cleared_.count) return {};
     auto const dirty = [&] { return free_.bits[dirty_top_] & ~cleared_.bits[dirty_top_]; };
     while (dirty() == 0) --dirty_top_;
-    lent_ = highest_in(dirty_top_, dirty());
-    free_.remove(*lent_);
+    lent_ = {MachineFrame{dirty_top_ * 64}, 0};
+    for (auto left = dirty(); left != 0 && at_most != 0; --at_most) {
+        auto const frame = highest_in(dirty_top_, left);
+        left &= ~bit_of(frame);
+        lent_.members |= bit_of(frame);
+        free_.remove(frame);
+    }
     return lent_;
 }
 
-void FrameAllocator::take_back_cleared()
+void FrameAllocator::take_back(std::uint64_t cleared)
 {
-    free_.insert(*lent_);
-    cleared_.insert(*lent_);
-    lent_.reset();
+    for (auto left = lent_.members; left != 0; left &= left - 1) {
+        auto const frame = lent_.first + static_cast<std::uint64_t>(std::countr_zero(left));
+        free_.insert(frame);
+        if ((cleared & bit_of(frame)) != 0) cleared_.insert(frame);
+        else dirty_top_ = std::max(dirty_top_, word_of(frame));
+    }
+    lent_ = {};
 }
 
 }  // namespace pvn

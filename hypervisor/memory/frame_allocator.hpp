@@ -3,6 +3,7 @@
 // locks is memory/free_frames.hpp.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -28,13 +29,21 @@ public:
     std::optional<Taken> allocate_run(std::uint64_t count);
     std::optional<Taken> take(MachineFrame frame);      // that very frame
     void free(MachineFrame frame);
-    bool is_free(MachineFrame frame) const { return free_.has(frame) || lent_ == frame; }
-    std::uint64_t free_count() const { return free_.count + (lent_ ? 1 : 0); }
+    bool is_free(MachineFrame frame) const { return free_.has(frame) || lent_.has(frame); }
+    std::uint64_t free_count() const { return free_.count + lent_.count(); }
 
-    // A free frame that needs clearing, lent until it comes back cleared: free all the while, but nobody gets it.  One at a time.
-    std::optional<MachineFrame> lend();
-    void take_back_cleared();
-    bool lends() const { return lent_.has_value(); }
+    // Some of 64 consecutive frames.
+    struct Few {
+        MachineFrame first;
+        std::uint64_t members;  // a bit each
+
+        bool has(MachineFrame frame) const { return frame.raw() / 64 == first.raw() / 64 && (members >> frame.raw() % 64 & 1) != 0; }
+        std::uint64_t count() const { return static_cast<std::uint64_t>(std::popcount(members)); }
+    };
+    // Free frames that need clearing, lent until they come back: free all the while, but nobody gets them.  Once at a time.
+    Few lend(unsigned at_most);
+    void take_back(std::uint64_t cleared);  // a bit for each that has been
+    bool lends() const { return lent_.members != 0; }
 
 private:
     // A set of frames in which the highest is found quickly.
@@ -53,7 +62,7 @@ private:
     Set free_{};
     Set cleared_{};              // a part of `free_`
     std::uint64_t dirty_top_{};  // no free frame that needs clearing in words above this one
-    std::optional<MachineFrame> lent_{};
+    Few lent_{};
 };
 
 }  // namespace pvn

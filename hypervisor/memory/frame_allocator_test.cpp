@@ -15,7 +15,7 @@ struct FrameAllocatorTest : testing::Test {
     int clear(int count)
     {
         int done = 0;
-        for (; done < count && allocator.lend(); ++done) allocator.take_back_cleared();
+        for (; done < count && allocator.lend(1).members != 0; ++done) allocator.take_back(~std::uint64_t{0});
         return done;
     }
     std::array<std::uint64_t, 4> free_bits{}, cleared_bits{};
@@ -98,8 +98,8 @@ TEST_F(FrameAllocatorTest, AFrameThatWasInUseIsClearedNoMore)
 TEST_F(FrameAllocatorTest, WhatIsLentIsFreeAndNobodyGetsIt)
 {
     allocator.add(MachineFrame{10}, 2);
-    EXPECT_EQ(allocator.lend(), MachineFrame{11});
-    EXPECT_FALSE(allocator.lend());  // one at a time
+    EXPECT_TRUE(allocator.lend(1).has(MachineFrame{11}));
+    EXPECT_EQ(allocator.lend(1).members, 0u);  // once at a time
     EXPECT_TRUE(allocator.lends());
     EXPECT_TRUE(allocator.is_free(MachineFrame{11}));
     EXPECT_EQ(allocator.free_count(), 2u);
@@ -108,10 +108,26 @@ TEST_F(FrameAllocatorTest, WhatIsLentIsFreeAndNobodyGetsIt)
     EXPECT_EQ(allocator.allocate()->first, MachineFrame{10});
     EXPECT_FALSE(allocator.allocate());
     allocator.free(MachineFrame{11});  // it is free already
-    allocator.take_back_cleared();
+    allocator.take_back(std::uint64_t{1} << 11);
     EXPECT_FALSE(allocator.lends());
     EXPECT_EQ(allocator.free_count(), 1u);
     EXPECT_TRUE(allocator.allocate()->cleared);
+}
+
+TEST_F(FrameAllocatorTest, WhatComesBackUnclearedIsLentAgain)
+{
+    allocator.add(MachineFrame{126}, 4);
+    EXPECT_EQ(allocator.lend(8).members, 3u);  // of one word of 64
+    allocator.take_back(2);
+    EXPECT_EQ(allocator.free_count(), 4u);
+    EXPECT_EQ(allocator.allocate()->first, MachineFrame{129});
+    EXPECT_EQ(allocator.lend(8).members, 1u);
+    allocator.take_back(1);
+    EXPECT_EQ(allocator.lend(1).members, std::uint64_t{1} << 63);
+    EXPECT_EQ(allocator.lend(1).count(), 0u);
+    allocator.take_back(0);
+    EXPECT_EQ(clear(8), 2);
+    EXPECT_EQ(allocator.free_count(), 3u);
 }
 
 TEST_F(FrameAllocatorTest, ARunIsClearedIfAllOfItIs)

@@ -20,7 +20,7 @@ void clear(MachineFrame frame)
     }
 }
 
-// Takes what `attempt` finds.  If that is nothing while a frame is lent, it may be what is missing: it comes back soon.
+// Takes what `attempt` finds.  If that is nothing while frames are lent, they may be what is missing: they come back soon.
 template <class Attempt>
 std::optional<MachineFrame> take_with(Attempt attempt, std::uint64_t frames, Contents contents)
 {
@@ -65,17 +65,23 @@ LockStatistics lock_statistics() { return allocator.spin_lock().statistics(); }
 
 bool clear_some(std::atomic<bool> const& stop)
 {
-    constexpr int at_most = 8;
+    constexpr unsigned at_most = 16;
     if (clearing.exchange(true)) return false;
-    int done = 0;
-    for (; done < at_most && !stop; ++done) {
-        auto const frame = allocator.lock()->lend();
-        if (!frame) break;
-        clear(*frame);
-        allocator.lock()->take_back_cleared();
+    // Nobody who has work to do waits behind one that has none.
+    if (allocator.spin_lock().taken()) {
+        clearing = false;
+        cpu::pause();
+        return true;
     }
+    auto const lent = allocator.lock()->lend(at_most);
+    std::uint64_t cleared = 0;
+    for (auto left = lent.members; left != 0 && !stop; left &= left - 1) {
+        clear(lent.first + static_cast<std::uint64_t>(std::countr_zero(left)));
+        cleared |= left & -left;
+    }
+    if (lent.members != 0) allocator.lock()->take_back(cleared);
     clearing = false;
-    return done != 0;
+    return lent.members != 0;
 }
 
 }  // namespace pvn::free_frames

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint64_t second = 1'000'000'000;
 constinit std::uint64_t longest = 0;  // ns that a CPU may stay in the hypervisor
+constinit std::atomic<bool> started{false};
 
 // What this CPU has seen of the one it watches.
 struct Watch {
@@ -23,6 +24,7 @@ struct Watch {
     std::uint64_t exits;
     std::uint32_t cpu;
     bool asked;           // by NMI
+    bool begun;
 };
 constinit std::array<Watch, cpu_limit> watches{};
 // Set by who sends the NMI: one that comes from elsewhere, the chip set say, is no reason to end the machine.
@@ -39,6 +41,7 @@ std::uint32_t next_online(std::uint32_t cpu)
 }  // namespace
 
 void initialise(std::uint64_t seconds) { longest = seconds * second; }
+void start() { started = true; }
 
 std::uint64_t next_look() { return longest == 0 || cpu_count < 2 ? ~std::uint64_t{0} : watches[this_cpu().id].next_look; }
 
@@ -53,10 +56,10 @@ void look()
     auto const id = next_online(self);
     auto const& other = *all_cpus[id];
     auto const exits = other.guest_exits.load();
-    if (id == self) return;
-    if (id != watch.cpu || exits != watch.exits || other.in_guest || other.idle) {
+    if (id == self || !started) return;
+    if (!watch.begun || id != watch.cpu || exits != watch.exits || other.in_guest || other.idle) {
         if (watch.asked) asked[watch.cpu] = false;  // it got on before the NMI came
-        watch = {watch.next_look, now, exits, id, false};
+        watch = {watch.next_look, now, exits, id, false, true};
         return;
     }
     if (now - watch.since < longest) return;

@@ -11,6 +11,7 @@ namespace pvn::watchdog {
 
 // `seconds`: how long a CPU may stay in the hypervisor; 0: nobody watches.
 void initialise(std::uint64_t seconds);
+void start();  // before, nobody is found to hang
 
 std::uint64_t next_look();  // system time at which this CPU is to call look(); ~0: never
 void look();                // also called by who waits for another CPU, and may be waiting for the one that hangs
