@@ -20,12 +20,12 @@ def sum_of(data):
 
 
 def interrupts(machine):
-    """What /proc/interrupts says of each device: {device: (chip, count)}."""
+    """What /proc/interrupts says of each device: {device: (chip, count on all CPUs)}."""
     found = {}
     for line in machine.must('cat /proc/interrupts').splitlines():
-        if match := re.match(r' *\d+: +(\d+) +(\S+) +\S+ +(.+)$', line):
+        if match := re.match(r' *\d+:((?: +\d+)+) +(\D\S*) +\S+ +(.+)$', line):
             for device in match[3].split(', '):
-                found[device] = match[2], int(match[1])
+                found[device] = match[2], sum(map(int, match[1].split()))
     return found
 
 
