@@ -137,7 +137,7 @@ void Builder::run()
     auto& info = guest.start_info(request_.command_line);
     info.flags = domain_->privileged ? PVN_START_PRIVILEGED : 0;
     info.domain_id = domain_->id.raw();
-    info.vcpus = domain_->vcpu_count;
+    info.vcpus = info.max_vcpus = domain_->vcpu_count;
     info.frames = domain_->frames;
     info.acpi_rsdp = domain_->privileged ? machine.boot.rsdp : 0;
     info.tsc_khz = clock::tsc_khz();

@@ -76,6 +76,7 @@ constexpr Call calls[] = {
     {PVN_DOMAIN_GET_SCHED, For::privileged, domain_get_sched},
     {PVN_DOMAIN_VCPU_INFO, For::privileged, domain_vcpu_info},
     {PVN_DOMAIN_SET_AFFINITY, For::privileged, domain_set_affinity},
+    {PVN_DOMAIN_REQUEST_VCPUS, For::privileged, domain_request_vcpus},
     {PVN_SYSTEM_VERSION, For::all, system_version},
     {PVN_SYSTEM_CONSOLE_WRITE, For::all, system_console_write},
     {PVN_SYSTEM_CONSOLE_READ, For::privileged, system_console_read},

@@ -109,6 +109,7 @@ Outcome domain_event_alloc(Vcpu&, Arguments const&);
 Outcome domain_audit(Vcpu&, Arguments const&);
 Outcome domain_get_traps(Vcpu&, Arguments const&);
 Outcome domain_request_power(Vcpu&, Arguments const&);
+Outcome domain_request_vcpus(Vcpu&, Arguments const&);
 Outcome domain_get_sched(Vcpu&, Arguments const&);
 Outcome system_version(Vcpu&, Arguments const&);
 Outcome system_console_write(Vcpu&, Arguments const&);

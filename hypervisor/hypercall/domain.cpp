@@ -174,16 +174,28 @@ Outcome domain_get_sched(Vcpu& vcpu, Arguments const& a)
 }
 
 // A request, not an order: the guest may take its time or take no notice.
+static Outcome request(Domain& domain, std::uint32_t virq, std::uint32_t pvn_domain_page::*field, std::uint64_t value)
+{
+    if (domain.shut_down) return Fail{Error::shut_down};
+    auto& listener = *domain.vcpus[0];
+    if (!event::LockedPorts{domain}.of(domain).listens(virq, listener.id)) return Fail{Error::not_listening};
+    __atomic_store_n(&(domain.page->*field), static_cast<std::uint32_t>(value), __ATOMIC_RELEASE);
+    event::raise_vcpu_virq(listener, virq);
+    return 0;
+}
+
 Outcome domain_request_power(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     if (a[1] != PVN_SHUTDOWN_POWER_OFF && a[1] != PVN_SHUTDOWN_REBOOT) return Fail{Error::invalid};
-    if (domain->shut_down) return Fail{Error::shut_down};
-    auto& listener = *domain->vcpus[0];
-    if (!event::LockedPorts{*domain}.of(*domain).listens(PVN_VIRQ_POWER, listener.id)) return Fail{Error::not_listening};
-    __atomic_store_n(&domain->page->power_request, static_cast<std::uint32_t>(a[1]), __ATOMIC_RELEASE);
-    event::raise_vcpu_virq(listener, PVN_VIRQ_POWER);
-    return 0;
+    return request(*domain, PVN_VIRQ_POWER, &pvn_domain_page::power_request, a[1]);
+}
+
+Outcome domain_request_vcpus(Vcpu& vcpu, Arguments const& a)
+{
+    auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
+    if (a[1] == 0 || a[1] > domain->vcpu_count) return Fail{Error::invalid};
+    return request(*domain, PVN_VIRQ_VCPUS, &pvn_domain_page::vcpus_request, a[1]);
 }
 
 Outcome domain_vcpu_info(Vcpu& vcpu, Arguments const& a)

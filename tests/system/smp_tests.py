@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Linux with several processors as dom0."""
 import itertools
+import json
 import re
 import subprocess
 
@@ -166,7 +167,32 @@ def test_domus_with_vcpus(machine):
     machine.must('pvn debug audit')
 
 
+def test_vcpus_added(machine):
+    """A domU is given virtual processors while it runs, and gives them back."""
+    before = free_frames(machine)
+    describe(machine, 'grows.toml', name='grows', vcpus=1, max_vcpus=4)
+    start_linux(machine, 'grows.toml')
+    check(re.search(r'^1$', in_domu(machine, 'grows', 'nproc'), re.M), 'it does not start with one processor')
+    in_domu(machine, 'grows', LOAD.replace('\n', '; '))
+    in_domu(machine, 'grows', '(while [ ! -e /tmp/enough ]; do load 5; done) >/tmp/result & true')
+    for number, expected in ((4, '0-3'), (2, '0-1'), (1, '0'), (3, '0-2')):
+        machine.must(f'pvn vcpu set grows {number}')
+        in_domu(machine, 'grows', f'until [ "$(cat /sys/devices/system/cpu/online)" = {expected} ]; do usleep 10000; done; for i in 1 2 3; do load $i & done; wait %2 %3 %4')
+        states = [v['state'] for v in json.loads(machine.must('pvn vcpu list grows --json').split('\n', 1)[1])]
+        check([state == 'offline' for state in states] == [n >= number for n in range(4)], f'{number} vCPUs: {states}')
+    log = in_domu(machine, 'grows', 'touch /tmp/enough; wait; dmesg')
+    check(not re.search(TROUBLE, log), f'the domU is not content:\n{log}')
+    for number, complaint in (('0', 'keeps one vCPU'), ('5', 'has room for 4 vCPUs'), ('many', 'many'), ('-1', '-1')):
+        refusal, code = machine.run(f'pvn vcpu set grows {number}')
+        check(code != 0 and complaint in refusal.split('\n', 1)[1], refusal)
+    refusal, code = machine.run('pvn vcpu set dom0 1')
+    check(code != 0 and 'dom0 cannot be' in refusal, refusal)
+    machine.must('pvn destroy grows')
+    check(free_frames(machine) == before, 'memory was lost')
+    machine.must('pvn debug audit')
+
+
 for test in (test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus):
     test.boots_itself = True
 
-TESTS = [test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus, test_domus_with_vcpus]
+TESTS = [test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added]

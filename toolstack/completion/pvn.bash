@@ -24,8 +24,9 @@ _pvn()
         debug) choices='audit --json --help' ;;
         vcpu)
             case "$COMP_CWORD,${COMP_WORDS[2]}" in
-            2,*) choices='list pin --help' ;;
+            2,*) choices='list set pin --help' ;;
             *,list) choices="$(_pvn_domains) --json --help" ;;
+            3,set) choices="$(_pvn_domains) --help" ;;
             3,pin) choices="dom0 $(_pvn_domains) --soft --help" ;;
             *,pin) choices='all --soft --help' ;;
             esac

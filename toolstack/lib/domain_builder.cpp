@@ -149,6 +149,7 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
         info.domain_id = id_;
         info.frames = frames;
         info.vcpus = config.vcpus;
+        info.max_vcpus = config.max_vcpus;
         info.tsc_khz = hypervisor_.system().tsc_khz;
         info.map_entries = 1;
         info.map[0] = {0, frames, PVN_MAP_RAM, 0};

@@ -39,6 +39,7 @@ struct SchedulingChange {
 int sched(std::string const& name, SchedulingChange const&, bool json);  // no name: shows all
 
 int list_vcpus(std::string const& name, bool json);  // no name: of all domains
+int set_vcpus(std::string const& name, std::uint32_t number);  // asks for so many online
 // `vcpu`: a number, or "all".  Without `soft` that stays as it is.
 int pin_vcpu(std::string const& name, std::string const& vcpu, std::string const& cpus, std::optional<std::string> const& soft);
 int list_cpus(bool json);

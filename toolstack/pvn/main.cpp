@@ -139,6 +139,11 @@ private:
         list_command->add_option("domain", name_, "name or id; without it: all");
         list_command->callback([this] { result_ = list_vcpus(name_, json_); });
         list_command->footer("HARD: where it may run.  SOFT: where it runs if there is room.\nExample: pvn vcpu list web");
+        auto* const set_command = vcpu_command->add_subcommand("set", "asks a running domain to have more or fewer vCPUs online");
+        set_command->add_option("domain", name_, "name or id")->required();
+        set_command->add_option("number", times_, "of vCPUs, at most its max_vcpus")->required();
+        set_command->callback([this] { result_ = set_vcpus(name_, times_); });
+        set_command->footer("The guest follows when it likes; `pvn vcpu list` shows which are offline.\nExample: pvn vcpu set web 4");
         auto* const pin_command = vcpu_command->add_subcommand("pin", "says on which CPUs a vCPU may run");
         pin_command->add_option("domain", name_, "name or id")->required();
         pin_command->add_option("vcpu", vcpu_, "its number, or all")->required();
@@ -154,10 +159,10 @@ private:
         cpu_command->require_subcommand(1);
         with_json(cpu_command->add_subcommand("list", "shows what each CPU does"))->callback([this] { result_ = list_cpus(json_); });
         for (bool const online : {true, false}) {
-            auto* const set_command = cpu_command->add_subcommand(online ? "online" : "offline", online ? "lets a CPU run vCPUs again" : "lets a CPU run no vCPUs any more");
-            set_command->add_option("cpu", cpu_, "its number")->required()->check(CLI::Range(0, 65535));
-            set_command->callback([this, online] { result_ = set_cpu(cpu_, online); });
-            set_command->footer(online ? "Example: pvn host cpu online 3" : "Its vCPUs go elsewhere; `pvn host cpu list` shows 0 HOMES when they have.\nExample: pvn host cpu offline 3");
+            auto* const state_command = cpu_command->add_subcommand(online ? "online" : "offline", online ? "lets a CPU run vCPUs again" : "lets a CPU run no vCPUs any more");
+            state_command->add_option("cpu", cpu_, "its number")->required()->check(CLI::Range(0, 65535));
+            state_command->callback([this, online] { result_ = set_cpu(cpu_, online); });
+            state_command->footer(online ? "Example: pvn host cpu online 3" : "Its vCPUs go elsewhere; `pvn host cpu list` shows 0 HOMES when they have.\nExample: pvn host cpu offline 3");
         }
         with_json(host_command->add_subcommand("locks", "how often the hypervisor took each of its locks, and waited"))->callback([this] { result_ = show_locks(json_); });
         host_command->footer("Examples: pvn host cpu list\n          pvn host cpu offline 3\n          pvn host locks");

@@ -71,4 +71,21 @@ int pin_vcpu(std::string const& name, std::string const& vcpu, std::string const
     return done;
 }
 
+int set_vcpus(std::string const& name, std::uint32_t number)
+{
+    Hypervisor const hypervisor;
+    Registry registry;
+    auto const domain = find_guest(hypervisor, registry, name, "given vCPUs by pvn: write to /sys/devices/system/cpu/cpu1/online and so on");
+    registry.unlock();
+    if ((domain.info.flags & PVN_DOMAIN_SHUT_DOWN) != 0) throw Problem{fmt::format("{} has ended", domain.name())};
+    if (number == 0) throw Problem{"a domain keeps one vCPU at least; `pvn pause` holds all of them"};
+    if (number > domain.info.vcpus)
+        throw Problem{fmt::format("{} has room for {} vCPU{}; `max_vcpus` of its description says so when it is created", domain.name(), domain.info.vcpus,
+                                  domain.info.vcpus == 1 ? "" : "s")};
+    auto const asked = hypervisor.call(PVN_DOMAIN_REQUEST_VCPUS, domain.info.id, number);
+    if (asked == -PVN_E_NOT_LISTENING) throw Problem{fmt::format("the guest in {} does not listen to such requests (yet)", domain.name())};
+    Hypervisor::checked("ask the domain for another number of vCPUs", asked);
+    return done;
+}
+
 }  // namespace pvn::tools

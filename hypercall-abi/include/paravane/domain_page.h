@@ -23,7 +23,9 @@ struct pvn_domain_page {
 	uint64_t m2p_frames;			/* entries of PVN_SLOT_M2P */
 	/* What PVN_VIRQ_POWER asks for: PVN_SHUTDOWN_POWER_OFF or PVN_SHUTDOWN_REBOOT. */
 	uint32_t power_request;
-	uint8_t reserved[3804];
+	/* How many vCPUs PVN_VIRQ_VCPUS asks to have online: 1 to pvn_start_info.max_vcpus. */
+	uint32_t vcpus_request;
+	uint8_t reserved[3800];
 };
 PVN_ASSERT_OFFSET(struct pvn_domain_page, event_mask, 128);
 PVN_ASSERT_OFFSET(struct pvn_domain_page, wall_version, 256);
@@ -31,6 +33,7 @@ PVN_ASSERT_OFFSET(struct pvn_domain_page, wall_seconds, 264);
 PVN_ASSERT_OFFSET(struct pvn_domain_page, p2m_frames, 272);
 PVN_ASSERT_OFFSET(struct pvn_domain_page, m2p_frames, 280);
 PVN_ASSERT_OFFSET(struct pvn_domain_page, power_request, 288);
+PVN_ASSERT_OFFSET(struct pvn_domain_page, vcpus_request, 292);
 PVN_ASSERT_SIZE(struct pvn_domain_page, PVN_PAGE_SIZE);
 
 #endif

@@ -94,7 +94,8 @@ PVN_ASSERT_SIZE(struct pvn_map_foreign, 24);
 #define PVN_VIRQ_CONSOLE	2	/* dom0: input on the hypervisor's console */
 #define PVN_VIRQ_DOMAIN		3	/* dom0: a domain changed its state */
 #define PVN_VIRQ_POWER		4	/* vCPU 0: pvn_domain_page.power_request asks to switch off or to reboot */
-#define PVN_VIRQ_COUNT		5
+#define PVN_VIRQ_VCPUS		5	/* vCPU 0: pvn_domain_page.vcpus_request asks for another number of vCPUs online */
+#define PVN_VIRQ_COUNT		6
 
 #define PVN_PORT_CLOSED		0
 #define PVN_PORT_UNBOUND	1
@@ -195,6 +196,8 @@ PVN_ASSERT_SIZE(struct pvn_phys_msi, 16);
 
 #define PVN_DOMAIN_VCPU_INFO	0x911	/* a0: domain, a1: vcpu, a2: struct pvn_vcpu_info * */
 #define PVN_DOMAIN_SET_AFFINITY	0x912	/* a0: domain, a1: vcpu, a2: CPUs where it may run, a3: where it had better (bit masks) */
+#define PVN_DOMAIN_REQUEST_VCPUS 0x913	/* a0: domain, a1: vCPUs to have online, 1 to all it has.  Asks the guest, by
+					   PVN_VIRQ_VCPUS; NOT_LISTENING if it has not bound that */
 
 struct pvn_vcpu_info {
 	uint32_t vcpu;

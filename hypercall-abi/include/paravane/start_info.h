@@ -35,7 +35,7 @@ struct pvn_start_info {
 	uint32_t flags;			/* PVN_START_... */
 	uint16_t domain_id;
 	uint16_t reserved0;
-	uint32_t vcpus;
+	uint32_t vcpus;			/* to bring up at the start: vCPUs 0 to vcpus - 1 */
 	uint64_t frames;		/* RAM frames of this domain */
 	uint64_t virtual_base;		/* from the kernel's note: virtual = virtual_base + physical */
 	uint64_t direct_map_base;	/* from the note, or 0: the same for all of the domain's RAM */
@@ -59,7 +59,7 @@ struct pvn_start_info {
 	uint64_t console_pfn;		/* frame of the console ring */
 	uint64_t store_pfn;		/* frame of the store ring; 0: none */
 	uint32_t store_port;
-	uint32_t reserved1;
+	uint32_t max_vcpus;		/* all it has; those from `vcpus` on are for PVN_VIRQ_VCPUS to ask for */
 	uint8_t reserved2[80];
 	struct pvn_map_entry map[PVN_START_MAP_ENTRIES];
 	char command_line[PVN_COMMAND_LINE_SIZE];

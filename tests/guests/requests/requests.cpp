@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
-// dom0 asks a domain to switch itself off: refused while the domain does not listen, heard once it does, refused when it has ended, and
-// never understood as anything but the two requests that there are.  What was set of the scheduler can be read back.
+// dom0 asks a domain to switch itself off, and to have another number of vCPUs: refused while the domain does not listen, heard once it does, refused when it has ended, and
+// never understood as anything but the requests that there are.  What was set of the scheduler can be read back.
 #include "guest.hpp"
 
-char const guest_name[] = "power_request";
+char const guest_name[] = "requests";
 
 namespace {
 
 long request(std::uint64_t domain, std::uint64_t what) { return hypercall(PVN_DOMAIN_REQUEST_POWER, domain, what); }
+
+long request_vcpus(std::uint64_t domain, std::uint64_t number) { return hypercall(PVN_DOMAIN_REQUEST_VCPUS, domain, number); }
 
 pvn_domain_info info_of(std::uint64_t domain)
 {
@@ -40,6 +42,12 @@ void listener()
     auto const port = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_POWER, 0));
     CHECK(port > 0 && port < PVN_EVENT_PORTS);
     CHECK_EQUAL(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_POWER, 0), -PVN_E_EXISTS);
+    auto const vcpus = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_VCPUS, 0));
+    CHECK(vcpus > 0 && vcpus < PVN_EVENT_PORTS);
+    CHECK_EQUAL(request_vcpus(1, 1), -PVN_E_DENIED);
+    wait_for(vcpus);
+    CHECK(take(vcpus));
+    CHECK_EQUAL(guest::domain().vcpus_request, 2u);
     wait_for(port);
     CHECK(take(port));
     CHECK_EQUAL(guest::domain().power_request, std::uint32_t{PVN_SHUTDOWN_REBOOT});
@@ -59,12 +67,16 @@ void guest_main()
     // What names no domain, oneself, or no request.
     for (auto const id : {2ul, 255ul, 256ul, 65537ul, 1ul << 32 | 1, ~0ul}) CHECK_EQUAL(request(id, PVN_SHUTDOWN_POWER_OFF), -PVN_E_NOT_FOUND);
     CHECK_EQUAL(request(0, PVN_SHUTDOWN_POWER_OFF), -PVN_E_DENIED);
+    for (auto const id : {2ul, 65537ul, 1ul << 32 | 1, ~0ul}) CHECK_EQUAL(request_vcpus(id, 1), -PVN_E_NOT_FOUND);
+    CHECK_EQUAL(request_vcpus(0, 1), -PVN_E_DENIED);
+    for (auto const number : {0ul, 3ul, 64ul, 1ul << 32 | 1, ~0ul}) CHECK_EQUAL(request_vcpus(1, number), -PVN_E_INVALID);
     for (auto const what : {std::uint64_t{PVN_SHUTDOWN_SUSPEND}, std::uint64_t{PVN_SHUTDOWN_CRASH}, 4ul, 1ul << 32, ~0ul})
         CHECK_EQUAL(request(1, what), -PVN_E_INVALID);
 
     // It has not been told to begin, so it does not listen.  Paused, it never will.
     CHECK_EQUAL(hypercall(PVN_DOMAIN_PAUSE, 1), 0);
     CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_NOT_LISTENING);
+    CHECK_EQUAL(request_vcpus(1, 1), -PVN_E_NOT_LISTENING);
 
     pvn_sched_parameters set{300, PVN_SCHED_WARP, 5'000'000, 7'000'000, 9'000'000}, got{};
     CHECK_EQUAL(hypercall(PVN_DOMAIN_SET_SCHED, 1, reinterpret_cast<std::uint64_t>(&set)), 0);
@@ -86,20 +98,25 @@ void guest_main()
     long begin = 0;
     while ((begin = hypercall(PVN_EVENT_BIND_DOMAIN, 1, 1)) == -PVN_E_NOT_FOUND) (void)hypercall(PVN_SCHED_YIELD);
     CHECK_EQUAL(hypercall(PVN_EVENT_SEND, static_cast<std::uint64_t>(begin)), 0);
-    long answer = 0;
-    while ((answer = request(1, PVN_SHUTDOWN_REBOOT)) == -PVN_E_NOT_LISTENING) {
-        (void)take(timer);
-        pvn_system_info system{};
-        CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, reinterpret_cast<std::uint64_t>(&system)), 0);
-        wait_for(timer, system.uptime + 10'000'000);
-    }
-    CHECK_EQUAL(answer, 0);
+    auto const ask_until_heard = [&](auto ask) {
+        long answer = 0;
+        while ((answer = ask()) == -PVN_E_NOT_LISTENING) {
+            (void)take(timer);
+            pvn_system_info system{};
+            CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, reinterpret_cast<std::uint64_t>(&system)), 0);
+            wait_for(timer, system.uptime + 10'000'000);
+        }
+        CHECK_EQUAL(answer, 0);
+    };
+    ask_until_heard([] { return request_vcpus(1, 2); });
+    ask_until_heard([] { return request(1, PVN_SHUTDOWN_REBOOT); });
     while ((info_of(1).flags & PVN_DOMAIN_SHUT_DOWN) == 0) {
         wait_for(ended);
         (void)take(ended);
     }
     CHECK_EQUAL(info_of(1).reason, std::uint32_t{PVN_SHUTDOWN_REBOOT});
     CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_SHUT_DOWN);
+    CHECK_EQUAL(request_vcpus(1, 1), -PVN_E_SHUT_DOWN);
     while (hypercall(PVN_DOMAIN_DESTROY, 1) == -PVN_E_AGAIN) {}
     CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_NOT_FOUND);
 }
