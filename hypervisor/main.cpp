@@ -53,12 +53,9 @@ public:
     }
     void root_entry_changed(MachineFrame l4, unsigned index, std::uint64_t value) override
     {
-        for (std::uint32_t id = 0; id < cpu_count; ++id) {
-            auto& cpu = *all_cpus[id];
-            Guard const guard{cpu.root_lock};
-            if (cpu.carried_root == l4) cpu.guest_root[index] = value;
-        }
+        root_copies::entry_changed(l4, index, value);
     }
+    void root_retired(MachineFrame l4) override { root_copies::retired(l4); }
     void entry_dropped(DomainId id) override
     {
         if (auto* const domain = domains::find(id)) tlb::dropped(*domain);

@@ -2,6 +2,7 @@
 #include "audit/audit.hpp"
 
 #include "arch/x86/memory_map.hpp"
+#include "arch/x86/root_copies.hpp"
 #include "console/log.hpp"
 #include "frames/audit.hpp"
 #include "machine.hpp"
@@ -32,7 +33,15 @@ std::uint64_t run()
     auto const scratch = free_frames::allocate_run(pages);
     if (!scratch) return ~std::uint64_t{0};
     Report report;
-    auto const found = frames::audit(*LockedFrames{}, {frame_pointer<frames::Tally>(*scratch), machine.frame_count}, report);
+    std::uint64_t found = 0;
+    {
+        LockedFrames const table;
+        found = frames::audit(*table, {frame_pointer<frames::Tally>(*scratch), machine.frame_count}, report);
+        if (auto const differ = root_copies::discrepancies(); differ != 0) {
+            log("audit: {} entries of copies of roots are not those of the roots", differ);
+            found += differ;
+        }
+    }
     for (std::uint64_t i = 0; i < pages; ++i) free_frames::free(*scratch + i);
     return found;
 }

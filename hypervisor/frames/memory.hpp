@@ -26,8 +26,11 @@ public:
     // The frame was mapped other than write-back: write back and drop its lines from all caches (XSA-402).
     virtual void write_back(MachineFrame) = 0;
 
-    // An entry of a level-4 table changed.  CPUs whose root is a copy of that table get the value before this returns.
+    // An entry of a level-4 table changed.  Whoever has a copy of that table has the value before this returns.
     virtual void root_entry_changed(MachineFrame l4, unsigned index, std::uint64_t value) = 0;
+
+    // It is no level-4 table any more, or has been emptied.  No CPU has it as its root; copies that are kept are worth nothing now.
+    virtual void root_retired(MachineFrame) {}
 
     // A present entry of a promoted table of that domain lost what it named, and CPUs may still remember it.
     virtual void entry_dropped(DomainId) {}

@@ -88,6 +88,8 @@ Result<void> FrameTable::demote(DomainId domain, MachineFrame frame)
         drop_entry(level, Entry{LiveEntry{entries[i]}.load(std::memory_order_relaxed)});
     f.clear(Frame::promoted | Frame::emptied);
     f.set(Frame::was_table);
+    if (level == top_level)
+        memory_.root_retired(frame);
     drop_both(frame);
     return {};
 }

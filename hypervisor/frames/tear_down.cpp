@@ -41,6 +41,8 @@ void FrameTable::empty_table(DomainId domain, MachineFrame table)
         drop_entry(level, old);
         settle(domain, old.frame());
     }
+    if (level == top_level)
+        memory_.root_retired(table);
     at(table).set(Frame::emptied);
 }
 

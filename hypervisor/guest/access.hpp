@@ -50,6 +50,10 @@ public:
         PVN_CHECK(guest::copy(vcpu_, address_ + index * sizeof(T), &value, sizeof(T), guest::Access::read));
         return value;
     }
+    Result<void> read(LockedFrames const& frames, std::uint64_t first, std::span<T> values) const
+    {
+        return guest::copy(frames, vcpu_, address_ + first * sizeof(T), values.data(), values.size_bytes(), guest::Access::read);
+    }
     Result<T> read(LockedFrames const& frames, std::uint64_t index) const
     {
         T value;

@@ -2,6 +2,7 @@
 #include "hypercall/dispatch.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "arch/x86/per_cpu.hpp"
@@ -13,7 +14,6 @@
 namespace pvn::hypercall {
 namespace {
 
-// In order of the numbers.
 constexpr Call calls[] = {
     {PVN_MMU_QUEUE, For::all, mmu_queue},
     {PVN_MMU_UPDATE_VA, For::all, mmu_update_va},
@@ -92,10 +92,26 @@ constexpr Call calls[] = {
 };
 static_assert(std::ranges::is_sorted(calls, {}, &Call::number));
 
+// Where the calls of a number stand: by family and operation.
+constexpr std::uint64_t families = 12, operations = 32;
+constexpr auto places = [] {
+    std::array<std::array<std::uint8_t, operations>, families> at{};  // 1 more than the index in `calls`; 0: there is none
+    for (std::size_t i = 0; i < std::size(calls); ++i) at.at(calls[i].number >> 8).at(calls[i].number & 0xff) = static_cast<std::uint8_t>(i + 1);
+    return at;
+}();
+static_assert(std::size(calls) < 255);
+
+Call const* find(std::uint64_t number)
+{
+    if (number >> 8 >= families || (number & 0xff) >= operations) return nullptr;
+    auto const place = places[number >> 8][number & 0xff];
+    return place == 0 ? nullptr : &calls[place - 1];
+}
+
 std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
 {
-    auto const* const found = std::ranges::lower_bound(calls, number, {}, [](Call const& c) { return std::uint64_t{c.number}; });
-    if (found == std::end(calls) || found->number != number) return -PVN_E_NOT_IMPLEMENTED;
+    auto const* const found = find(number);
+    if (found == nullptr) return -PVN_E_NOT_IMPLEMENTED;
     if (found->who == For::privileged && !vcpu.domain->privileged) return -PVN_E_DENIED;
     auto const outcome = found->handler(vcpu, arguments);
     return outcome ? *outcome : -static_cast<std::int64_t>(outcome.error());
@@ -103,13 +119,18 @@ std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
 
 }  // namespace
 
-bool Progress::time_is_up() const { return clock::now() >= until; }
-
-void dispatch(Vcpu& vcpu, Registers& r, std::uint64_t done)
+bool Progress::time_is_up()
 {
     // How long a call keeps interrupts off, but for its last step.
     constexpr std::uint64_t longest = 100000;  // ns
-    Progress progress{done, clock::now() + longest};
+    auto const now = clock::now();
+    if (until_ == 0) until_ = now + longest;
+    return now >= until_;
+}
+
+void dispatch(Vcpu& vcpu, Registers& r, std::uint64_t done)
+{
+    Progress progress{done};
     auto const result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
     if (progress.stopped) {
         // To the guest it is as if it had not come back yet; an upcall or another vCPU may come in between.  R11 is lost in a call.
@@ -135,7 +156,7 @@ Outcome multi(Vcpu& vcpu, Arguments const& a)
         auto entry = PVN_TRY(list.read(i));
         bool const refused = entry.number == PVN_MULTI || entry.number == PVN_SCHED_SHUTDOWN || entry.number == PVN_SCHED_BLOCK ||
                              entry.number == PVN_SCHED_POLL || entry.number == PVN_VCPU_DOWN;
-        Progress inner{std::exchange(inner_done, 0), a.progress.until};
+        Progress inner{std::exchange(inner_done, 0), a.progress.until()};
         Arguments arguments{{}, inner};
         std::ranges::copy(entry.argument, arguments.a.begin());
         entry.result = refused ? -PVN_E_INVALID : call(vcpu, entry.number, arguments);

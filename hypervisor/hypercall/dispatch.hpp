@@ -18,8 +18,9 @@ using Outcome = Result<std::int64_t>;
 // is a number like any argument.
 class Progress {
 public:
-    Progress(std::uint64_t where, std::uint64_t until_) : done{where}, until{until_} {}
-    bool time_is_up() const;
+    explicit Progress(std::uint64_t where, std::uint64_t until = 0) : done{where}, until_{until} {}
+    bool time_is_up();  // the time begins when this is first asked
+    std::uint64_t until() const { return until_; }
     Outcome stop(std::uint64_t where)
     {
         done = where;
@@ -28,8 +29,10 @@ public:
     }
 
     std::uint64_t done;
-    std::uint64_t const until;  // system time
     bool stopped{};
+
+private:
+    std::uint64_t until_;  // system time; 0: it has not begun
 };
 
 struct Arguments {

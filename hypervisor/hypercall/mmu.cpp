@@ -21,7 +21,7 @@ Result<void> set_root(LockedFrames const& frames, Vcpu& vcpu, std::uint64_t pfn)
     PVN_CHECK(frames->take_root(domain.id, frame));
     auto const old = vcpu.root;
     vcpu.root = frame;
-    cpu::load_root(frame);
+    root_copies::load(frame);
     frames->drop_root(old);
     return {};
 }
@@ -75,12 +75,19 @@ Outcome mmu_queue(Vcpu& vcpu, Arguments const& a)
         if (a.progress.time_is_up() && i != a.progress.done) return a.progress.stop(i);
         // Some for each turn with the lock: others may have it in between.
         LockedFrames const frames;
-        for (auto const end = std::min(a[1], i + operations_per_turn); i < end; ++i) {
-            auto op = PVN_TRY(queue.read(frames, i));
-            if (auto const done = operate(frames, vcpu, op); !done) {
-                op.result = -static_cast<std::int32_t>(done.error());
-                PVN_CHECK(queue.write(frames, op, i));
-                return Fail{done.error()};
+        for (auto const end = std::min(a[1], i + operations_per_turn); i < end;) {
+            // As many as lie in one page, or one that lies in two.
+            std::array<pvn_mmu_op, 16> ops;
+            auto const in_page = (page_size - (a[0] + i * sizeof(pvn_mmu_op)) % page_size) / sizeof(pvn_mmu_op);
+            auto const count = std::clamp<std::uint64_t>(in_page, 1, std::min<std::uint64_t>(end - i, ops.size()));
+            PVN_CHECK(queue.read(frames, i, std::span{ops}.first(count)));
+            for (auto& op : std::span{ops}.first(count)) {
+                if (auto const done = operate(frames, vcpu, op); !done) {
+                    op.result = -static_cast<std::int32_t>(done.error());
+                    PVN_CHECK(queue.write(frames, op, i));
+                    return Fail{done.error()};
+                }
+                ++i;
             }
         }
     }

@@ -98,6 +98,11 @@ std::optional<Source> wanted(Policy const& queue, Nanoseconds now)
     CpuMask const others = pool->cpus().without(queue.cpu());
     if (others.empty())
         return {};
+    // Mostly nobody waits anywhere, and then it does not matter what is wished for.
+    bool any = false;
+    for_each_queue(*pool, others, queue.cpu(), [&](Cpu, QueueSummary::Reading const& other) { any = any || (other.waiting != 0 && other.waiting_cpus.has(queue.cpu())); });
+    if (!any)
+        return {};
     Wish const wish = queue.wish(now);
     if (wish.kind == Wish::Kind::nothing)
         return {};

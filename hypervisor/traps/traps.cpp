@@ -111,7 +111,7 @@ void traps::leave()
 {
     auto& self = this_cpu();
     for (;;) {
-        schedule::choose();
+        if (self.reschedule) schedule::choose();
         auto& vcpu = *self.current.load();
         bool const pending = traps::deliver_events(vcpu, entry_registers());
         if (self.reschedule) continue;  // a delivery can end a domain

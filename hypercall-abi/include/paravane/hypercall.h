@@ -218,7 +218,7 @@ struct pvn_domain_create {
 	uint8_t uuid[16];
 	uint64_t limit;			/* frames that it may have */
 	uint64_t p2m_frames;		/* pfns are below this; at least limit */
-	uint32_t vcpus;			/* 1 in this version */
+	uint32_t vcpus;			/* 1 to 64 */
 	uint32_t flags;			/* reserved: zero */
 };
 PVN_ASSERT_SIZE(struct pvn_domain_create, 40);

@@ -97,8 +97,7 @@ PerCpu& build_window(std::uint32_t id)
     cpu.hypervisor_root = root;
     cpu.slot_l3 = static_cast<std::uint64_t*>(direct(l3));
     cpu.slot_l1 = static_cast<std::uint64_t*>(direct(l1));
-    cpu.guest_root = static_cast<std::uint64_t*>(direct(own_frame_or_stop()));
-    cpu.guest_root[PVN_SLOT_INDEX] = l3 | paging::table;
+    root_copies::prepare(cpu, l3 | paging::table);
     cpu.slot_l3[(PVN_SLOT_M2P - PVN_SLOT_BASE) >> 30] = machine.m2p_l2 | paging::table;
     return cpu;
 }
@@ -123,7 +122,6 @@ void build_slot(PerCpu& cpu)
         fresh_slot_page(cpu, stack, paging::read_write);
 
     cpu.constants[0] = cpu.hypervisor_root;
-    cpu.constants[1] = frame_of(cpu.guest_root).raw() * page_size;
 
     auto const stack_top = [](std::uint64_t offset) { return PVN_SLOT_BASE + offset + page_size; };
     *tss = {};
@@ -247,16 +245,6 @@ void activate(PerCpu& cpu)
     load_tables();
 }
 
-void load_root(MachineFrame l4)
-{
-    auto& self = this_cpu();
-    Guard const guard{self.root_lock};
-    self.carried_root = l4;
-    auto const* const entries = frame_pointer<std::uint64_t const>(l4);
-    std::memcpy(self.guest_root, entries, PVN_SLOT_INDEX * 8);
-    std::memcpy(self.guest_root + PVN_SLOT_INDEX + 1, entries + PVN_SLOT_INDEX + 1, (511 - PVN_SLOT_INDEX) * 8);
-}
-
 void set_descriptor(unsigned index, std::uint64_t value) { this_cpu().gdt[index] = value; }
 
 void save(Vcpu& vcpu)
@@ -276,8 +264,14 @@ void load(Vcpu& vcpu)
 {
     auto& self = this_cpu();
     auto& domain = *vcpu.domain;
-    // Rule 6: leftovers on the stacks of the slot are the former vCPU's.
-    for (auto const stack : slot_stacks) std::memset(reinterpret_cast<void*>(PVN_SLOT_BASE + stack), 0, page_size);
+    // Rule 6: leftovers on the stacks of the slot are the former vCPU's.  The CPU has noted which it wrote to ([sdm/3] 4.8); what it
+    // remembers of these entries goes with the load of CR3 below.
+    for (auto const stack : slot_stacks) {
+        auto& entry = self.slot_l1[stack / page_size];
+        if ((entry & paging::dirty) == 0) continue;
+        std::memset(reinterpret_cast<void*>(PVN_SLOT_BASE + stack), 0, page_size);
+        std::atomic_ref{entry}.fetch_and(~paging::dirty);
+    }
     entry_registers() = vcpu.registers;
 
     map_slot_page(self, slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
@@ -308,7 +302,7 @@ void load(Vcpu& vcpu)
         if (has_barrier) write_msr(msr::prediction_command, 1);
         self.last_domain = domain.id;
     }
-    load_root(vcpu.root);
+    root_copies::load(vcpu.root);
     self.current = &vcpu;
 }
 

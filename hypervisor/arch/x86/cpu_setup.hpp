@@ -21,8 +21,6 @@ void activate(PerCpu&);
 // The slot shows `vcpu` and its domain from now on; its root, FPU, bases and descriptors are loaded.
 void load(Vcpu&);
 void save(Vcpu&);
-// Copies the entries of `vcpu`'s level-4 table into this CPU's guest root.
-void load_root(MachineFrame l4);
 void set_descriptor(unsigned index, std::uint64_t value);
 std::uint64_t allowed_xcr0();
 bool has_tsc_aux();

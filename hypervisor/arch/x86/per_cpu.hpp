@@ -8,6 +8,7 @@
 
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/registers.hpp"
+#include "arch/x86/root_copies.hpp"
 #include "lib/lock.hpp"
 
 namespace pvn {
@@ -36,10 +37,9 @@ struct PerCpu {
     std::atomic<bool> parked;               // runs no vCPUs
     std::atomic<bool> send_away;            // some of its vCPUs may not be here any more
 
-    // This CPU's copy of its vCPU's level-4 table.
     SpinLock root_lock{Rank::root};
-    MachineFrame carried_root;        // whose copy it is; 0: none
-    std::uint64_t* guest_root;        // L4 page, through the direct map
+    std::array<RootCopy, root_copies::per_cpu> roots;
+    std::uint64_t root_loads;
 
     std::uint64_t hypervisor_root;    // physical
     std::uint64_t* slot_l3;

@@ -112,8 +112,10 @@ private:
         }
         case 11:
             did(table().take_root(domain, frame));
-            if (succeeded)
+            if (succeeded) {
                 memory().roots.try_emplace(frame.raw(), page(frame));
+                memory().kept_roots.try_emplace(frame.raw(), page(frame));
+            }
             break;
         case 12: drop_hold(frame, PageType::l4); break;
         case 13: did(table().take_writable(domain, frame)); break;
@@ -347,6 +349,9 @@ private:
             else if (root != memory().roots.end() && root->second != memory().pages[i])
                 broken = "the copy of a root is out of date";
         }
+        for (auto const& [frame, copy] : memory().kept_roots)
+            if (copy != memory().pages[frame])
+                broken = "the copy of a root that is kept is out of date";
         if (!broken.empty())
             return broken;
         if (auto const log = machine_.audit(steps_ % 3 == 0 ? 7 : 64); !log.list.empty())

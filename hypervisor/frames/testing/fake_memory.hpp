@@ -42,8 +42,11 @@ public:
             complaint = "the slot's entry of a root was overwritten";
         if (auto copy = roots.find(l4.raw()); copy != roots.end())
             copy->second.at(index) = value;
+        if (auto copy = kept_roots.find(l4.raw()); copy != kept_roots.end())
+            copy->second.at(index) = value;
         root_changes.emplace_back(l4, index, value);
     }
+    void root_retired(MachineFrame l4) override { kept_roots.erase(l4.raw()); }
     bool may_map_foreign(DomainId mapper, MachineFrame) override { return mapper == privileged; }
     void frame_freed(MachineFrame frame) override { freed.push_back(frame); }
 
@@ -60,6 +63,7 @@ public:
     std::set<std::uint64_t> stale_writable;  // a CPU may still have it mapped writable
     std::set<std::uint64_t> stale_walks;     // a CPU may still walk it
     std::map<std::uint64_t, Page> roots;     // copies of level-4 tables in use
+    std::map<std::uint64_t, Page> kept_roots;  // copies of those that were in use and may be again
     std::vector<MachineFrame> written_back, freed;
     std::vector<RootChange> root_changes;
     unsigned flushes = 0, walk_flushes = 0;

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+// What the hypercalls that are made most cost: instructions of guest and hypervisor together, since QEMU's clock is the count of
+// instructions (`config`) and this reads it.  `make bench` shows the figures; here they must be there, and the operations must do
+// what they are to do.  Of the batches of each operation the cheapest counts.
+#include "smp.hpp"
+
+char const guest_name[] = "costs";
+
+namespace {
+
+constexpr std::uint64_t address = 0x10000000, batches = 8, in_batch = 32;
+
+std::uint64_t tsc()
+{
+    std::uint32_t low, high;
+    asm volatile("lfence; rdtsc; lfence" : "=a"(low), "=d"(high) : : "memory");
+    return std::uint64_t{high} << 32 | low;
+}
+
+void print_number(std::uint64_t n)
+{
+    char digits[20];
+    std::size_t at = sizeof digits;
+    do digits[--at] = static_cast<char>('0' + n % 10);
+    while ((n /= 10) != 0);
+    guest::print({digits + at, sizeof digits - at});
+}
+
+void report(char const* name, std::uint64_t cost)
+{
+    guest::print("cost ");
+    guest::print(name);
+    guest::print(" ");
+    print_number(cost);
+    guest::print("\n");
+}
+
+// Once in each round of the loop that tests/bench/profile.py looks at.
+extern "C" void costs_round();
+asm(".pushsection .text; .global costs_round; costs_round: ret; .popsection");
+
+bool chosen(char const* name)
+{
+    char const* line = guest::start().command_line;
+    for (; *name != 0 && *line == *name; ++name) ++line;
+    return *name == 0 && *line == 0;
+}
+
+// `operation` does its work `units` times.
+template <class Operation>
+void measure(char const* name, Operation operation, std::uint64_t units = 1)
+{
+    operation();
+    if (chosen(name)) {
+        guest::print("looping\n");
+        for (;; operation()) costs_round();
+    }
+    std::uint64_t cheapest = ~std::uint64_t{0};
+    for (std::uint64_t batch = 0; batch < batches; ++batch) {
+        auto const start = tsc();
+        for (std::uint64_t i = 0; i < in_batch; ++i) operation();
+        auto const cost = (tsc() - start) / (in_batch * units);
+        if (cost < cheapest) cheapest = cost;
+    }
+    CHECK(cheapest > 0);
+    report(name, cheapest);
+}
+
+void must(long result) { CHECK_EQUAL(result, 0); }
+
+void queue(pvn_mmu_op* ops, std::uint64_t count) { must(hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(ops), count)); }
+
+// --- this vCPU alone ---
+
+std::uint64_t volatile upcalls;
+
+void on_trap(guest::Registers& r)
+{
+    CHECK_EQUAL(r.vector, guest::event_vector);
+    guest::vcpu().event_pending = 0;
+    auto words = __atomic_exchange_n(&guest::vcpu().pending_words, 0, __ATOMIC_SEQ_CST);
+    for (; words != 0; words &= words - 1) __atomic_store_n(&guest::domain().event_pending[__builtin_ctzll(words)], 0, __ATOMIC_SEQ_CST);
+    upcalls = upcalls + 1;
+}
+
+void page_tables()
+{
+    auto* const page = guest::allocate_page();
+    CHECK_EQUAL(guest::map_user(address, guest::pfn_of(page), 7), 0);
+    auto const entry = guest::entry_of(address);
+    auto const value = guest::p2m()[guest::pfn_of(page)] * 4096 | 7;
+    bool there = true;
+    auto const next = [&] { return (there = !there) ? value : 0; };
+
+    measure("pte_by_address", [&] { must(hypercall(PVN_MMU_UPDATE_VA, address, next())); });
+    measure("pte_by_address_invalidated", [&] { must(hypercall(PVN_MMU_UPDATE_VA, address, next(), PVN_MMU_INVALIDATE)); });
+    static pvn_mmu_op ops[64];
+    measure("pte_queue_of_1", [&] {
+        ops[0] = {PVN_MMU_OP_WRITE, 0, entry, next(), 0, 0};
+        queue(ops, 1);
+    });
+    measure("pte_queue_of_64_each", [&] {
+        auto const v = next();
+        for (std::uint64_t i = 0; i < 64; ++i) ops[i] = {PVN_MMU_OP_WRITE, 0, (entry & ~std::uint64_t{4095}) + i * 8, v, 0, 0};
+        queue(ops, 64);
+    }, 64);
+    measure("invalidate", [] { must(hypercall(PVN_MMU_INVALIDATE_PAGE, address)); });
+    measure("flush", [] { must(hypercall(PVN_MMU_FLUSH)); });
+
+    auto* const table = guest::allocate_page();
+    CHECK_EQUAL(guest::protect(table, false), 0);
+    measure("promote_demote", [&] {
+        must(guest::promote(guest::pfn_of(table), 1));
+        must(guest::demote(guest::pfn_of(table)));
+    });
+
+    // A second root that is a copy of the first.
+    auto* const root = static_cast<std::uint64_t*>(guest::allocate_page());
+    auto const* const old = static_cast<std::uint64_t const*>(guest::address_of(guest::start().tables_pfn));
+    for (int i = 0; i < 512; ++i) root[i] = old[i];
+    CHECK_EQUAL(guest::protect(root, false), 0);
+    must(guest::promote(guest::pfn_of(root), 4));
+    bool second = false;
+    measure("set_root", [&] { must(hypercall(PVN_MMU_SET_ROOT, (second = !second) ? guest::pfn_of(root) : guest::start().tables_pfn)); });
+    must(hypercall(PVN_MMU_SET_ROOT, guest::start().tables_pfn));
+}
+
+void one_vcpu()
+{
+    measure("empty_hypercall", [] { CHECK_EQUAL(hypercall(PVN_SYSTEM_VERSION), PVN_ABI_VERSION); });
+    page_tables();
+
+    auto const port = static_cast<std::uint64_t>(hypercall(PVN_EVENT_BIND_IPI, 0));
+    must(hypercall(PVN_EVENT_UNMASK, port));
+    guest::vcpu().event_mask = 0;
+    upcalls = 0;
+    measure("event_to_self", [&] { must(hypercall(PVN_EVENT_SEND, port)); });
+    CHECK_EQUAL(upcalls, batches * in_batch + 1);
+    guest::vcpu().event_mask = 1;
+    must(hypercall(PVN_EVENT_CLOSE, port));
+
+    measure("yield_alone", [] { must(hypercall(PVN_SCHED_YIELD)); });
+    measure("set_timer", [] { must(hypercall(PVN_VCPU_SET_TIMER, 0)); });
+
+    pvn_domain_create create{};
+    create.p2m_frames = 4096;
+    create.vcpus = 1;
+    measure("domain_create_destroy", [&] {
+        auto const id = hypercall(PVN_DOMAIN_CREATE, reinterpret_cast<std::uint64_t>(&create));
+        CHECK(id > 0);
+        while (hypercall(PVN_DOMAIN_DESTROY, static_cast<std::uint64_t>(id)) == -PVN_E_AGAIN) {}
+    });
+}
+
+// --- two vCPUs, on one CPU and on two ---
+
+constexpr std::uint64_t other = 1;
+std::uint32_t to_other, to_first;
+bool spin, spins;
+
+void take(std::uint32_t port) { __atomic_fetch_and(&guest::domain().event_pending[port / 64], ~(std::uint64_t{1} << port % 64), __ATOMIC_SEQ_CST); }
+void wait_for(std::uint32_t const& port)
+{
+    must(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(&port), 1, 0));
+    take(port);
+}
+
+// Answers each event; while it is to spin it does that instead.
+[[noreturn]] void answerer(std::uint64_t)
+{
+    guest::install_traps();
+    for (;;) {
+        wait_for(to_other);
+        while (guest::load(spin)) {
+            guest::store(spins, true);
+            asm volatile("pause" : : : "memory");
+        }
+        guest::store(spins, false);
+        must(hypercall(PVN_EVENT_SEND, to_first));
+    }
+}
+
+void pin(std::uint64_t vcpu, std::uint64_t cpus)
+{
+    must(hypercall(PVN_DOMAIN_SET_AFFINITY, guest::start().domain_id, vcpu, cpus, cpus));
+    must(hypercall(PVN_SCHED_YIELD));
+}
+
+void ping_pong()
+{
+    must(hypercall(PVN_EVENT_SEND, to_other));
+    wait_for(to_first);
+}
+
+void two_vcpus()
+{
+    CHECK_EQUAL(guest::start().vcpus, 2u);
+    alignas(8) static std::uint32_t ports[2];
+    ports[0] = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_IPI, other));
+    ports[1] = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_IPI, 0));
+    to_other = ports[0], to_first = ports[1];
+    pin(0, 1);
+    guest::start_secondary(other, answerer);
+
+    pin(other, 1);
+    ping_pong();
+    measure("ping_pong_on_one_cpu_hop", ping_pong, 2);
+    pin(other, 2);
+    ping_pong();
+    measure("ping_pong_on_two_cpus_hop", ping_pong, 2);
+
+    // With the other one in its guest, on its CPU.
+    guest::store(spin, true);
+    must(hypercall(PVN_EVENT_SEND, to_other));
+    guest::wait_until([] { return guest::load(spins); });
+    measure("flush_of_other_vcpu", [] { must(hypercall(PVN_MMU_FLUSH_VCPUS, 1 << other, PVN_MMU_FLUSH_ALL)); });
+    guest::store(spin, false);
+    wait_for(to_first);
+    // And with it blocked.
+    measure("flush_of_blocked_vcpu", [] { must(hypercall(PVN_MMU_FLUSH_VCPUS, 1 << other, PVN_MMU_FLUSH_ALL)); });
+}
+
+}  // namespace
+
+void guest_main()
+{
+    guest::install_traps();
+    guest::set_handler(on_trap);
+    one_vcpu();
+    two_vcpus();
+}
