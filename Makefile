@@ -133,6 +133,10 @@ $(foreach guest,$(guest_names),$(eval $(call guest_rule,$(guest))))
 linux: $(B)/.setup ## builds the patched Linux into build/vmlinux and build/bzImage (cached outside the tree)
 	@guest-linux-patches/build.sh
 
+.PHONY: linux-debug
+linux-debug: $(B)/.setup ## builds the same with the kernel's checks of itself (locks, contexts, entries) into build/debug
+	@guest-linux-patches/build.sh --also debug.config $(CURDIR)/$(B)/debug
+
 .PHONY: toolstack
 toolstack: $(B)/.setup ## builds pvn, the toolstack of dom0, into build/toolstack/pvn
 	$(call say,CMAKE,toolstack)
@@ -148,13 +152,26 @@ $(B)/hello.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
 	$(Q).make/initramfs $@ tests/system/domu
 # Test guests that dom0 starts as domUs, beside a Linux that must not notice.
 domu_guests := $(filter hostile_%,$(guest_names)) start timer
-dom0_files := usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
+dom0_files := usr/bin/pvn=$(B)/toolstack/pvn usr/bin/lock_fight=$(B)/lock_fight boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
 	usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash $(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf) \
 	$(foreach terminal,l/linux v/vt100 v/vt220 x/xterm x/xterm-256color,lib/terminfo/$(terminal)=/lib/terminfo/$(terminal))
-$(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
+$(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/lock_fight $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
 	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files)
 $(B)/vmlinux $(B)/toolstack/pvn: ;
+
+# The same with the kernel that checks itself, for dom0 and for its domUs.
+.PHONY: initramfs-debug
+initramfs-debug: initramfs linux-debug
+	@$(MAKE) $(B)/debug/initramfs.cpio.gz
+$(B)/debug/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/debug/vmlinux
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux $(dom0_files)
+$(B)/debug/vmlinux: ;
+
+$(B)/lock_fight: tests/system/programs/lock_fight.c | $(B)/.setup
+	$(call say,CC,$<)
+	$(Q)gcc -O2 -static -pthread -Wall -Wextra -Werror -o $@ $<
 
 # The kernel's own x86 selftests, with a first program that runs them all.
 .PHONY: selftests
@@ -266,7 +283,7 @@ test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 .PHONY: test-system
 test-system: ## boots Linux as dom0 and drives it
 	@rm -f $(B)/results/system.json
-	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs disk selftests && $(MAKE) iso GUEST=start && tests/system/run.py; \
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs initramfs-debug disk selftests && $(MAKE) iso GUEST=start && tests/system/run.py; \
 	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
 	echo 'system: there are no tests with Linux yet'; fi
 

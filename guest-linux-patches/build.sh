@@ -6,8 +6,13 @@
 # that one returns to, does not build it again.  `PARAVANE_CACHE` names another place for it.  What a new key has in
 # common with an older one comes out of ccache, where that is installed.
 #
-# usage: build.sh [OUTPUT_FOLDER]        (default: build)
+# usage: build.sh [--also FRAGMENT] [OUTPUT_FOLDER]
+#   FRAGMENT       of a configuration, in this folder, on top of paravane.config
+#   OUTPUT_FOLDER  default: build
 set -euo pipefail
+
+also=
+[[ ${1:-} == --also ]] && { also=$2; shift 2; }
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
@@ -15,7 +20,8 @@ out=${1:-$top/build}
 root=${PARAVANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/paravane}
 cache=$root/linux
 tarball=${LINUX_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
-fragment=$here/paravane.config
+fragments=("$here/paravane.config")
+[[ -n $also ]] && fragments+=("$here/$also")
 abi=$top/hypercall-abi/include/paravane
 # Folders of drivers that are built into the kernel, in drivers/paravane.
 drivers=("$top/backend-drivers/control")
@@ -39,7 +45,9 @@ fi
 for patch in "${patches[@]}"; do
     [[ -f $here/$patch ]] || die "the series names $patch, which is not there"
 done
-[[ -f $fragment ]] || die "guest-linux-patches/paravane.config is missing"
+for fragment in "${fragments[@]}"; do
+    [[ -f $fragment ]] || die "guest-linux-patches/$(basename "$fragment") is missing"
+done
 [[ -f $tarball ]] || die "$tarball is missing; \`make setup\` installs it (package linux-source-6.12)"
 
 mkdir -p "$cache" "$out"
@@ -53,7 +61,7 @@ fi
 key=$({
     cat "$cache/tarball-$identity"
     for patch in "${patches[@]}"; do cat "$here/$patch"; done | sha256sum
-    sha256sum <"$fragment"
+    cat "${fragments[@]}" | sha256sum
     (cd "$abi" && find . -type f -print0 | sort -z | xargs -0r sha256sum)
     for driver in "${drivers[@]}"; do (cd "$driver" && find . -type f -print0 | sort -z | xargs -0r sha256sum); done
     sha256sum <"$here/build.sh"
@@ -73,7 +81,7 @@ deliver() {
         mv "$out/$name.new" "$out/$name"
     done
     echo "$key" >"$out/vmlinux.key"
-    say "build/vmlinux and build/bzImage are $(cat "$store/release"), key $key"
+    say "${out#"$top"/}/vmlinux and bzImage are $(cat "$store/release"), key $key"
 }
 
 if [[ -f $store/release ]]; then
@@ -136,16 +144,17 @@ make_linux() { make -C "$work/source" O="$object" ARCH=x86_64 "${compilers[@]}" 
 failed() { tail -n 40 "$log" >&2; die "$1; the whole log is $log"; }
 
 say "configuring"
-make_linux KCONFIG_ALLCONFIG="$fragment" allnoconfig >>"$log" 2>&1 || failed "allnoconfig failed"
+cat "${fragments[@]}" >"$work/fragment"
+make_linux KCONFIG_ALLCONFIG="$work/fragment" allnoconfig >>"$log" 2>&1 || failed "allnoconfig failed"
 # Kconfig drops silently what lacks a dependency.
 while read -r want; do
     case $want in
     CONFIG_*=n) option=${want%%=*}; ! grep -q "^$option=" "$object/.config" || say "note: the configuration has $option, not wanted" ;;
     CONFIG_*) grep -qxF -- "$want" "$object/.config" || say "note: the configuration lacks $want" ;;
     esac
-done < <(sed 's/[[:space:]]*$//' "$fragment")
+done < <(sed 's/[[:space:]]*$//' "$work/fragment")
 
-before=$(cat "$cache/last-count" 2>/dev/null || echo 0)
+before=$(cat "$cache/last-count$also" 2>/dev/null || echo 0)
 terminal=0
 [[ -t 1 ]] && terminal=1
 jobs=${JOBS:-$(nproc)}
@@ -161,7 +170,7 @@ if ! make_linux -j"$jobs" vmlinux bzImage 2>&1 | tee -a "$log" | awk -v of="$bef
     END { if (n) show("\n"); print n > count_file }'; then
     failed "the kernel does not build"
 fi
-cp "$work/count" "$cache/last-count"
+cp "$work/count" "$cache/last-count$also"
 
 strip --strip-debug -o "$work/result/vmlinux" "$object/vmlinux"
 cp "$object/arch/x86/boot/bzImage" "$object/System.map" "$work/result/"

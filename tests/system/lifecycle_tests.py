@@ -283,30 +283,41 @@ def test_keeper_killed(machine):
     check(free_frames(machine) == before, 'memory was lost')
 
 
-def test_weights(machine):
-    """Two domains that compute share the CPU by their weights."""
-    for name, weight in (('light', 256), ('heavy', 768)):
-        describe(machine, f'{name}.toml', name=name, weight=weight)
+def shares(machine, cpus):
+    """Domains with weights 1, 2 and 4 and work for all CPUs share 10 s of their time by these weights, within 3 %."""
+    weights = {'light': 1, 'middle': 2, 'heavy': 4}
+    for name, weight in weights.items():
+        describe(machine, f'{name}.toml', name=name, weight=weight * 128, vcpus=cpus)
         machine.must(f'pvn create {name}.toml', SLOW)
-    for name in ('light', 'heavy'):
+    for name in weights:
         machine.send(f'pvn console {name}\n')
         machine.expect(r'domU # ', SLOW)
-        machine.send('echo go; while :; do :; done\n')
+        machine.send('echo go; ' + 'while :; do :; done & ' * cpus + '\n')
         machine.expect(r'\ngo\n', SLOW)
         detach(machine)
 
     def times():
         now = domains(machine)
-        return now['light']['cpu_time_ns'], now['heavy']['cpu_time_ns']
+        return {name: now[name]['cpu_time_ns'] for name in weights}
     first = times()
-    while sum(last := times()) - sum(first) < 6e9:
+    while sum((last := times()).values()) - sum(first.values()) < 10e9:
         pass
-    light, heavy = last[0] - first[0], last[1] - first[1]
-    check(2.5 < heavy / light < 3.5, f'weights 1:3 gave {light / 1e9:.2f} s and {heavy / 1e9:.2f} s')
-    machine.must('pvn destroy light && pvn destroy heavy')
+    ran = {name: last[name] - first[name] for name in weights}
+    for name, weight in weights.items():
+        share, fair = ran[name] / sum(ran.values()), weight / sum(weights.values())
+        check(abs(share / fair - 1) < 0.03, f'{name} had {share:.4f} of the time, {fair:.4f} is fair: {ran}')
+    machine.must('pvn destroy light && pvn destroy middle && pvn destroy heavy')
 
 
-test_weights.smp = 1  # else each would have a CPU of its own
+def test_weights(machine):
+    shares(machine, 1)
+
+
+def test_weights_on_two_cpus(machine):
+    shares(machine, 2)
+
+
+test_weights.smp = 1
 
 
 def test_hostile_domus(machine):
@@ -358,4 +369,4 @@ test_completion_and_manual.boots_itself = True
 
 
 TESTS = [test_completion_and_manual, test_create_console_destroy, test_repeated, test_bad_input, test_interrupted_create, test_bzimage, test_shutdown_and_reboot,
-         test_crash, test_keeper_killed, test_weights, test_hostile_domus]
+         test_crash, test_keeper_killed, test_weights, test_weights_on_two_cpus, test_hostile_domus]

@@ -21,15 +21,15 @@ class Machine:
     """QEMU with Paravane; what its serial port says is in `text`."""
 
     def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None, cpu='max', devices=(), may_reboot=False,
-                 prompt=PROMPT, initrd='build/initramfs.cpio.gz', smp=2):
+                 prompt=PROMPT, initrd='build/initramfs.cpio.gz', smp=2, kernel='build/vmlinux', accel='tcg'):
         self.text = ''
         self.seen = 0
         self.prompt = prompt
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log = open(LOGS / f'{name}.log', 'w', buffering=1)
-        command = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', cpu, '-m', str(memory), '-smp', str(smp), '-display', 'none', '-serial', 'stdio',
+        command = ['qemu-system-x86_64', '-accel', accel, '-cpu', cpu, '-m', str(memory), '-smp', str(smp), '-display', 'none', '-serial', 'stdio',
                    '-device', 'isa-debug-exit,iobase=0xf4,iosize=4', *devices, *([] if may_reboot else ['-no-reboot'])]
-        command += boot or ['-kernel', 'build/paravane', '-append', paravane, '-initrd', f'build/vmlinux {cmdline},{initrd}']
+        command += boot or ['-kernel', 'build/paravane', '-append', paravane, '-initrd', f'{kernel} {cmdline},{initrd}']
         self.log.write(shlex.join(command) + '\n')
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.set_blocking(self.process.stdout.fileno(), False)
@@ -80,6 +80,9 @@ class Machine:
 
     def boot(self):
         self.expect(r'Paravane: dom0 ready', 120)
+        self.expect(re.escape(self.prompt))
+        # From here on the console is the shell's: two processors write to it in turns, in the middle of lines too.
+        self.send('dmesg -n 1\n')
         self.expect(re.escape(self.prompt))
 
     def run(self, command, timeout=60):

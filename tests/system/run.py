@@ -9,6 +9,7 @@ import sys
 import time
 
 import boot_tests
+import debug_tests
 import devices_tests
 import lifecycle_tests
 import see_tests
@@ -16,7 +17,7 @@ import selftest_tests
 import smp_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + smp_tests.TESTS + selftest_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + smp_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
 
 
 def main():

@@ -74,10 +74,6 @@ def test_four_cpus(_):
             after = interrupts(machine)['console']
             check([n for n in range(4) if after[n] != before[n]] == [cpu], f'console on CPU {cpu}: {before} {after}')
 
-        # Code is patched under all processors: a static key of the network's receive path.
-        machine.must('for i in 0 1 2 3; do load $i & done; k=0; while [ $k -lt 25 ]; do echo f >/sys/class/net/lo/queues/rx-0/rps_cpus && '
-                     'echo 0 >/sys/class/net/lo/queues/rx-0/rps_cpus || break; k=$((k + 1)); done; wait; [ $k = 25 ]', 300)
-
         # Processors go and come while all of them have work.
         machine.must('(load 8; load 9) >/dev/null & cd /sys/devices/system/cpu; for round in 1 2 3; do for n in 1 2 3; do echo 0 >cpu$n/online && echo 1 >cpu$n/online '
                      '|| break 2; done; done; [ $round-$n = 3-3 ]; r=$?; wait; cd; [ $r = 0 ]', 300)
@@ -101,6 +97,29 @@ def test_two_cpus(_):
             machine.process.wait(60)
         except subprocess.TimeoutExpired:
             raise Failure('the machine did not switch itself off') from None
+
+
+def test_eight_cpus_in_turns(_):
+    """Eight processors that take turns, each for long: whoever is waited for does nothing meanwhile."""
+    with Machine('eight_cpus_in_turns', smp=8, accel='tcg,thread=single') as machine:
+        begin(machine, 8)
+        run_load(machine, 8)
+        machine.must('for n in 7 1 4; do echo 0 >/sys/devices/system/cpu/cpu$n/online; done', 120)
+        check(online(machine) == '0,2-3,5-6', 'processors 1, 4 and 7 are not off')
+        machine.must('for n in 1 4 7; do echo 1 >/sys/devices/system/cpu/cpu$n/online; done', 120)
+        check(online(machine) == '0-7', 'not all processors are back')
+        end(machine)
+
+
+def test_fight_for_a_lock(_):
+    """Two virtual processors of one real one fight for a spinlock of the kernel: who waits lets the other one run.  QEMU counts time in
+    instructions."""
+    with Machine('fight_for_a_lock', smp=1, paravane='debug_exit dom0_max_vcpus=2', devices=['-icount', 'shift=0,sleep=off']) as machine:
+        begin(machine, 2)
+        figures = re.search(r'alone (\d+) fighting (\d+)', machine.must('lock_fight 200000', 240))
+        alone, fighting = map(int, figures.groups())
+        check(fighting < 1.3 * alone, f'{alone} us for one, {fighting} us for two')
+        end(machine)
 
 
 def test_more_vcpus_than_cpus(_):
@@ -192,7 +211,7 @@ def test_vcpus_added(machine):
     machine.must('pvn debug audit')
 
 
-for test in (test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus):
+for test in (test_four_cpus, test_two_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus):
     test.boots_itself = True
 
-TESTS = [test_four_cpus, test_two_cpus, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added]
+TESTS = [test_four_cpus, test_two_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock, test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added]
