@@ -150,7 +150,7 @@ def test_reboot_and_power_off(_):
         machine.boot()
         machine.send('reboot -f\n')
         machine.boot()
-        machine.send('poweroff -f\n')
+        machine.send('dmesg -n 8; poweroff -f\n')
         check(machine.expect_end(60) == 0 and 'Preparing to enter system sleep state S5' in machine.text, 'ACPI did not end the machine')
 
 
