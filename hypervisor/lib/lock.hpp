@@ -30,8 +30,11 @@ struct LockStatistics {
     }
 };
 
-// First come, first served.  Waiting is done with interrupts off, which stops nobody: who waits for another CPU with a lock held
-// waits only for it to leave its guest, and one that spins here has done that (tlb/flush.hpp).
+// Whoever finds it free takes it.  In order of arrival it would be slow where CPUs are not always there, as in a virtual machine that
+// shares its host's: each turn would wait for one CPU in particular.  But one that has waited for long has the next turn, if it is
+// there to take it.
+// Waiting is done with interrupts off, which stops nobody: who waits for another CPU with a lock held waits only for it to leave its
+// guest, and one that spins here has done that (tlb/flush.hpp).
 class PVN_CAPABILITY("lock") SpinLock {
 public:
     explicit constexpr SpinLock(Rank rank) : rank_{rank} {}
@@ -43,12 +46,12 @@ public:
     void unlock() PVN_RELEASE()
     {
         held_ranks() &= ~(1u << static_cast<unsigned>(held_as_));
-        serving_.store(serving_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+        taken_.store(false, std::memory_order_release);
     }
     // For the analysis, where a guard holds the lock by another name.
     void assert_held() const PVN_ASSERT_HELD() {}
     LockStatistics statistics() const { return statistics_; }  // of a moment ago
-    bool taken() const { return next_.load(std::memory_order_relaxed) != serving_.load(std::memory_order_relaxed); }  // a moment ago
+    bool taken() const { return taken_.load(std::memory_order_relaxed); }  // a moment ago
     Rank rank() const { return rank_; }
 
 private:
@@ -57,12 +60,8 @@ private:
         auto& held = held_ranks();
         if (held >> static_cast<unsigned>(rank) != 0) [[unlikely]] lock_order_violated(rank);
         held |= 1u << static_cast<unsigned>(rank);
-        auto const ticket = next_.fetch_add(1, std::memory_order_relaxed);
         std::uint64_t rounds = 0;
-        while (serving_.load(std::memory_order_acquire) != ticket) {
-            __builtin_ia32_pause();
-            if (++rounds % long_wait == 0) waiting_long();
-        }
+        if (promised_.load(std::memory_order_relaxed) || taken_.exchange(true, std::memory_order_acquire)) [[unlikely]] rounds = wait();
         held_as_ = rank;
         ++statistics_.taken;
         if (rounds != 0) [[unlikely]] {
@@ -71,7 +70,27 @@ private:
         }
     }
 
-    std::atomic<std::uint32_t> next_{0}, serving_{0};
+    // Until it has been taken; returns the turns of the loop.
+    std::uint64_t wait()
+    {
+        constexpr std::uint64_t fair_wait = 1 << 12;  // turns until one is promised the lock
+        constexpr std::uint64_t patience = 64;        // turns in which it was free for the other one, who cannot be there
+        bool mine = false;
+        std::uint64_t rounds = 1;
+        for (std::uint64_t left_free = 0;; ++rounds) {
+            if (!taken_.load(std::memory_order_relaxed) && (mine || !promised_.load(std::memory_order_relaxed) || ++left_free > patience) &&
+                !taken_.exchange(true, std::memory_order_acquire))
+                break;
+            __builtin_ia32_pause();
+            if (!mine && rounds > fair_wait) mine = !promised_.exchange(true, std::memory_order_relaxed);
+            if (rounds % long_wait == 0) waiting_long();
+        }
+        if (mine) promised_.store(false, std::memory_order_relaxed);
+        return rounds;
+    }
+
+    std::atomic<bool> taken_{false};
+    std::atomic<bool> promised_{false};  // to one that waits
     Rank rank_;
     Rank held_as_{};
     LockStatistics statistics_{};
