@@ -11,8 +11,9 @@
 #include "arch/x86/per_cpu.hpp"
 #include "domain/vcpu.hpp"
 #include "event/port_table.hpp"
-#include "lib/result.hpp"
+#include "lib/bounded.hpp"
 #include "lib/lock.hpp"
+#include "lib/result.hpp"
 #include "machine.hpp"
 #include "memory/free_frames.hpp"
 
@@ -66,11 +67,13 @@ struct Domain {
 
     bool runnable() const { return !shut_down && !dying && pause_count == 0; }
     std::span<Vcpu* const> all_vcpus() const { return {vcpus.data(), vcpu_count}; }
-    Vcpu* vcpu(std::uint64_t number) const { return number < vcpu_count ? vcpus[number] : nullptr; }
+    Vcpu* vcpu(std::uint64_t number) const { return number < vcpu_count ? vcpus[bounded(number, vcpu_count)] : nullptr; }
     Result<MachineFrame> frame(std::uint64_t pfn) const PVN_REQUIRES(page_tables_lock)
     {
-        if (pfn >= p2m.size() || p2m[pfn] == PVN_NO_FRAME) return Fail{Error::range};
-        return MachineFrame{p2m[pfn]};
+        if (pfn >= p2m.size()) return Fail{Error::range};
+        auto const frame = p2m[bounded(pfn, p2m.size())];
+        if (frame == PVN_NO_FRAME) return Fail{Error::range};
+        return MachineFrame{frame};
     }
 };
 

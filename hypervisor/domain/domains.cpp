@@ -13,6 +13,7 @@
 #include "console/log.hpp"
 #include "domain/domain.hpp"
 #include "dispatcher/notify.hpp"
+#include "lib/bounded.hpp"
 #include "machine.hpp"
 #include "time/clock.hpp"
 #include "tlb/flush.hpp"
@@ -180,7 +181,7 @@ void take_out(Domain& domain) PVN_REQUIRES(lock)
 
 Domain* find(DomainId id)
 {
-    return id.raw() < table.size() ? table[id.raw()].load() : nullptr;
+    return id.raw() < table.size() ? table[bounded(id.raw(), table.size())].load() : nullptr;
 }
 
 std::size_t count()

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "event/port_table.hpp"
 
+#include "lib/bounded.hpp"
+
 namespace pvn::event {
 
 // --- Entries -------------------------------------------------------------------------------------------------
@@ -9,7 +11,7 @@ Result<PortTable::Entry> PortTable::find(Port port) const
 {
     if (!in_range(port))
         return Fail{Error::invalid};
-    Entry const entry = entries_[port.raw() & (PVN_EVENT_PORTS - 1)];  // also in range on a mispredicted path
+    Entry const entry = entries_[bounded(port.raw(), PVN_EVENT_PORTS)];
     if (entry.state == PortState::closed)
         return Fail{Error::not_found};
     return entry;

@@ -108,6 +108,7 @@ private:
     static void drop_type(Frame&);
     Result<void> take_both(MachineFrame, PageType);
     void drop_both(MachineFrame);
+    void end_promotion(MachineFrame);
     Result<void> hold(MachineFrame, PageType);
     void unhold(MachineFrame, PageType);
     void set_free(MachineFrame);

@@ -86,12 +86,19 @@ Result<void> FrameTable::demote(DomainId domain, MachineFrame frame)
     auto* const entries = memory_.table(frame);
     for (unsigned i = 0; i < entries_per_table; ++i)
         drop_entry(level, Entry{LiveEntry{entries[i]}.load(std::memory_order_relaxed)});
+    end_promotion(frame);
+    return {};
+}
+
+// Its entries hold no references any more.
+void FrameTable::end_promotion(MachineFrame frame)
+{
+    auto& f = at(frame);
     f.clear(Frame::promoted | Frame::emptied);
     f.set(Frame::was_table);
-    if (level == top_level)
+    if (f.type == table_type(top_level))
         memory_.root_retired(frame);
     drop_both(frame);
-    return {};
 }
 
 Result<FrameTable::Place> FrameTable::find_place(DomainId domain, MachineFrame table, unsigned index) const

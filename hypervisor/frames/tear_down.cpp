@@ -52,11 +52,8 @@ void FrameTable::settle(DomainId domain, MachineFrame frame)
     if (!contains(frame) || at(frame).owner() != domain)
         return;
     auto& f = at(frame);
-    if (f.has(Frame::emptied) && f.type_count == 1) {
-        f.clear(Frame::promoted | Frame::emptied);
-        f.set(Frame::was_table);
-        drop_both(frame);
-    }
+    if (f.has(Frame::emptied) && f.type_count == 1)
+        end_promotion(frame);
     if (f.count != 1)
         return;
     set_free(frame);

@@ -8,6 +8,7 @@
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
 #include "guest/access.hpp"
+#include "lib/bounded.hpp"
 #include "trace/trace.hpp"
 #include "time/clock.hpp"
 
@@ -103,9 +104,10 @@ static_assert(std::size(calls) < 255);
 
 Call const* find(std::uint64_t number)
 {
-    if (number >> 8 >= families || (number & 0xff) >= operations) return nullptr;
-    auto const place = places[number >> 8][number & 0xff];
-    return place == 0 ? nullptr : &calls[place - 1];
+    auto const family = number >> 8, operation = number & 0xff;
+    if (family >= families || operation >= operations) return nullptr;
+    auto const place = places[bounded(family, families)][bounded(operation, operations)];
+    return place == 0 ? nullptr : &calls[bounded(place - 1u, std::size(calls))];
 }
 
 std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)

@@ -8,7 +8,7 @@
 #include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
-#include "hypercall/mmu_operation.hpp"
+#include "hypercall/mmu_operations.hpp"
 #include "machine.hpp"
 
 namespace pvn::hypercall {
@@ -219,24 +219,12 @@ Outcome domain_set_affinity(Vcpu&, Arguments const& a)
 
 Outcome domain_mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
-    if (a[2] > PVN_MMU_QUEUE_MAX || a[1] % 8 != 0) return Fail{Error::invalid};
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     if (domain->pause_count == 0) return Fail{Error::busy};
-    GuestOut<pvn_mmu_op> const queue{vcpu, a[1]};
-    for (auto i = a.progress.done; i < a[2];) {
-        if (a.progress.time_is_up() && i != a.progress.done) return a.progress.stop(i);
-        LockedFrames const frames;
+    return run_queue(vcpu, a[1], a[2], a.progress, [&](LockedFrames const& frames, pvn_mmu_op const& op) -> Result<void> {
         if (domain->dying) return Fail{Error::denied};
-        for (auto const end = std::min(a[2], i + operations_per_turn); i < end; ++i) {
-            auto op = PVN_TRY(queue.read(frames, i));
-            if (auto const done = table_operation(frames, *domain, op); !done) {
-                op.result = -static_cast<std::int32_t>(done.error());
-                PVN_CHECK(queue.write(frames, op, i));
-                return Fail{done.error()};
-            }
-        }
-    }
-    return 0;
+        return table_operation(frames, *domain, op);
+    });
 }
 
 Outcome domain_get_mfns(Vcpu& vcpu, Arguments const& a)

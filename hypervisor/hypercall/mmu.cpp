@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
 // docs/abi/mmu.md
-#include <algorithm>
-
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/per_cpu.hpp"
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
-#include "hypercall/mmu_operation.hpp"
+#include "hypercall/mmu_operations.hpp"
 #include "machine.hpp"
 #include "tlb/flush.hpp"
 
@@ -69,29 +67,7 @@ Result<void> table_operation(LockedFrames const& table, Domain& domain, pvn_mmu_
 
 Outcome mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
-    if (a[1] > PVN_MMU_QUEUE_MAX || a[0] % 8 != 0) return Fail{Error::invalid};
-    GuestOut<pvn_mmu_op> const queue{vcpu, a[0]};
-    for (auto i = a.progress.done; i < a[1];) {
-        if (a.progress.time_is_up() && i != a.progress.done) return a.progress.stop(i);
-        // Some for each turn with the lock: others may have it in between.
-        LockedFrames const frames;
-        for (auto const end = std::min(a[1], i + operations_per_turn); i < end;) {
-            // As many as lie in one page, or one that lies in two.
-            std::array<pvn_mmu_op, 16> ops;
-            auto const in_page = (page_size - (a[0] + i * sizeof(pvn_mmu_op)) % page_size) / sizeof(pvn_mmu_op);
-            auto const count = std::clamp<std::uint64_t>(in_page, 1, std::min<std::uint64_t>(end - i, ops.size()));
-            PVN_CHECK(queue.read(frames, i, std::span{ops}.first(count)));
-            for (auto& op : std::span{ops}.first(count)) {
-                if (auto const done = operate(frames, vcpu, op); !done) {
-                    op.result = -static_cast<std::int32_t>(done.error());
-                    PVN_CHECK(queue.write(frames, op, i));
-                    return Fail{done.error()};
-                }
-                ++i;
-            }
-        }
-    }
-    return 0;
+    return run_queue(vcpu, a[0], a[1], a.progress, [&](LockedFrames const& frames, pvn_mmu_op const& op) { return operate(frames, vcpu, op); });
 }
 
 Outcome mmu_update_va(Vcpu& vcpu, Arguments const& a)

@@ -11,6 +11,7 @@
 #include "domain/domain.hpp"
 #include "dispatcher/notify.hpp"
 #include "interrupts/local_apic.hpp"
+#include "lib/bounded.hpp"
 #include "machine.hpp"
 #include "dispatcher/schedule.hpp"
 
@@ -50,7 +51,9 @@ constinit std::array<Irq, vector::last_irq - vector::first_irq + 1> irqs PVN_GUA
 
 Irq* find(std::uint32_t irq) PVN_REQUIRES(lock)
 {
-    return irq < irqs.size() && irqs[irq].kind != Kind::unused ? &irqs[irq] : nullptr;
+    if (irq >= irqs.size()) return nullptr;
+    auto& found = irqs[bounded(irq, irqs.size())];
+    return found.kind != Kind::unused ? &found : nullptr;
 }
 
 void mask_pin(Irq const& irq, bool mask)

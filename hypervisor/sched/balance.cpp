@@ -98,9 +98,10 @@ std::optional<Source> wanted(Policy const& queue, Nanoseconds now)
     CpuMask const others = pool->cpus().without(queue.cpu());
     if (others.empty())
         return {};
+    auto const might_come = [&](QueueSummary::Reading const& other) { return other.waiting != 0 && other.waiting_cpus.has(queue.cpu()); };
     // Mostly nobody waits anywhere, and then it does not matter what is wished for.
     bool any = false;
-    for_each_queue(*pool, others, queue.cpu(), [&](Cpu, QueueSummary::Reading const& other) { any = any || (other.waiting != 0 && other.waiting_cpus.has(queue.cpu())); });
+    for_each_queue(*pool, others, queue.cpu(), [&](Cpu, QueueSummary::Reading const& other) { any = any || might_come(other); });
     if (!any)
         return {};
     Wish const wish = queue.wish(now);
@@ -109,7 +110,7 @@ std::optional<Source> wanted(Policy const& queue, Nanoseconds now)
     std::optional<Source> found;
     QueueSummary::Reading best;
     for_each_queue(*pool, others, queue.cpu(), [&](Cpu cpu, QueueSummary::Reading const& other) {
-        if (other.waiting == 0 || !other.waiting_cpus.has(queue.cpu()))
+        if (!might_come(other))
             return;
         bool better = false;
         switch (wish.kind) {

@@ -305,7 +305,7 @@ void Bvt::account(Entity& entity, Nanoseconds ran)
         accounted_until_ += ran;
         spend_warp(entity.account_, entity.parameters_, ran, accounted_until_);
     }
-    // Not shown: account() comes before another call, which shows the queue as it then is.
+    // Not shown: what others see of the queue is of a moment ago anyway, and the call that mostly follows shows it.
     virtual_time_ = virtual_time_at(accounted_until_);
 }
 

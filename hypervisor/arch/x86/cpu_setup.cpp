@@ -264,15 +264,17 @@ void load(Vcpu& vcpu)
 {
     auto& self = this_cpu();
     auto& domain = *vcpu.domain;
-    // Rule 6: leftovers on the stacks of the slot are the former vCPU's.  The CPU has noted which it wrote to ([sdm/3] 4.8); what it
-    // remembers of these entries goes with the load of CR3 below.
+    // Rule 6: leftovers on the stacks of the slot are the former vCPU's.  The CPU has noted which it wrote to ([sdm/3] 4.8).  They are
+    // cleared, through the direct map, when it has forgotten what it remembers of these entries: so an NMI, whenever it comes, is
+    // either cleared away here or noted for the next time.
+    std::array<std::uint64_t, std::size(slot_stacks)> written;
+    std::size_t count = 0;
     for (auto const stack : slot_stacks) {
         auto& entry = self.slot_l1[stack / page_size];
         if ((entry & paging::dirty) == 0) continue;
-        std::memset(reinterpret_cast<void*>(PVN_SLOT_BASE + stack), 0, page_size);
+        written[count++] = entry & paging::frame_mask;
         std::atomic_ref{entry}.fetch_and(~paging::dirty);
     }
-    entry_registers() = vcpu.registers;
 
     map_slot_page(self, slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
     map_slot_page(self, slot::domain_page, domain.page_frame.raw() * page_size | paging::read_write);
@@ -280,6 +282,8 @@ void load(Vcpu& vcpu)
     self.slot_l3[(PVN_SLOT_P2M - PVN_SLOT_BASE) >> 30] = domain.p2m_l2 | paging::table;
     write_cr3(self.hypervisor_root);
 
+    for (std::size_t i = 0; i < count; ++i) std::memset(physical_pointer(written[i]), 0, page_size);
+    entry_registers() = vcpu.registers;
     for (unsigned i = 0; i < vcpu.descriptor.size(); ++i) set_descriptor(PVN_GDT_FIRST_OWN + i, vcpu.descriptor[i]);
     ldt::load(vcpu);
     LOAD_SELECTOR("ds", vcpu.selectors[0]);
