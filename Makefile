@@ -294,7 +294,7 @@ fuzz: $(B)/.setup ## runs each fuzz target of tests/fuzz/ for T=60 seconds (TARG
 
 .PHONY: bench
 bench: ## what operations cost in dom0 and a domU, against native (CLOCK=icount or wall for one, ROWS=REGEX); build/bench.json
-	@$(MAKE) hypervisor initramfs
+	@$(MAKE) hypervisor guests initramfs
 	@tests/bench/run.py $(if $(CLOCK),--clock $(CLOCK)) $(if $(ROWS),--rows '$(ROWS)')
 
 .PHONY: bench-boot

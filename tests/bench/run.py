@@ -7,7 +7,7 @@ instructions, the hypervisor's included, and come out the same each time.  By th
 something: there an address space switch is dear, since it empties the emulated TLB.
 
 usage: run.py [--clock icount|wall] [--reps N] [--rows PATTERN]
-       needs make hypervisor linux toolstack; results go to build/bench.json
+       needs make hypervisor guests initramfs; results go to build/bench.json
 """
 import argparse
 import json
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-from table import ROWS, render
+from table import ROWS, render, render_costs, render_latencies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / 'build'
@@ -31,17 +31,23 @@ LIMIT = 1200  # s for a boot with all benchmarks
 def build():
     WORK.mkdir(parents=True, exist_ok=True)
     here = ROOT / 'tests/bench/guest'
-    subprocess.run(['gcc', '-O2', '-static', '-I', ROOT / 'hypercall-abi/include', '-o', WORK / 'bench', here / 'bench.c'], check=True)
+    sources = sorted(source for source in here.glob('*.c') if source.name != 'tiny.c')
+    subprocess.run(['gcc', '-O2', '-Wall', '-Wno-unused-result', '-static', '-I', ROOT / 'hypercall-abi/include', '-o', WORK / 'bench', *sources],
+                   check=True)
     subprocess.run(['gcc', '-O2', '-static', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-fcf-protection=none', '-o', WORK / 'tiny',
                     here / 'tiny.c'], check=True)
     pack = ROOT / '.make/initramfs'
     programs = [f'bench={WORK}/bench', f'tiny={WORK}/tiny']
     subprocess.run([pack, WORK / 'guest.cpio.gz', here / 'root', *programs], check=True)
     # dom0 has the domU's kernel and file system too.
-    (WORK / 'bench.toml').write_text('name = "bench"\nkernel = "/boot/vmlinux"\nramdisk = "/boot/guest.cpio.gz"\ncmdline = "console=hvc0 REPS"\n'
-                                     f'memory = "{DOMU_MEMORY}M"\non_poweroff = "destroy"\n')
+    def domain(name, words, memory):
+        (WORK / f'{name}.toml').write_text(f'name = "{name}"\nkernel = "/boot/vmlinux"\nramdisk = "/boot/guest.cpio.gz"\nmemory = "{memory}M"\n'
+                                           f'cmdline = "console=hvc0 {words}"\non_poweroff = "destroy"\n')
+        return f'root/{name}.toml={WORK}/{name}.toml'
+    domains = [domain('bench', 'REPS', DOMU_MEMORY), domain('busy1', 'bench.spin', 64), domain('busy2', 'bench.spin', 64),
+               domain('waker', 'bench.latency=wake', 64)]
     subprocess.run([pack, WORK / 'dom0.cpio.gz', ROOT / 'tests/system/initramfs', *programs, f'usr/bin/pvn={BUILD}/toolstack/pvn',
-                    f'boot/vmlinux={BUILD}/vmlinux', f'boot/guest.cpio.gz={WORK}/guest.cpio.gz', f'root/bench.toml={WORK}/bench.toml'], check=True)
+                    f'boot/vmlinux={BUILD}/vmlinux', f'boot/guest.cpio.gz={WORK}/guest.cpio.gz', *domains], check=True)
 
 
 def qemu(clock):
@@ -50,21 +56,41 @@ def qemu(clock):
     return command + (['-icount', 'shift=0,sleep=off'] if clock == 'icount' else [])
 
 
-def dom0_kernel(words):
-    return ['-kernel', BUILD / 'paravane', '-append', 'debug_exit', '-initrd', f'{BUILD}/vmlinux console=hvc0 {words},{WORK}/dom0.cpio.gz']
+def dom0_kernel(options=''):
+    return ['-kernel', BUILD / 'paravane', '-append', f'debug_exit {options}', '-initrd', f'{BUILD}/vmlinux console=hvc0,{WORK}/dom0.cpio.gz']
 
 
 def measure(where, clock, reps):
     """Boots one of the three and returns what its benchmarks printed: name -> value."""
+    script = ''
     if where == 'native':
         machine = ['-kernel', BUILD / 'bzImage', '-append', f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps}', '-initrd', WORK / 'guest.cpio.gz']
-        script = ''
     else:
-        machine = dom0_kernel('')
+        machine = dom0_kernel()
         script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024; echo bench "ended: $?"; poweroff -f\n',
                   'domu': f'sed -i s/REPS/bench.reps={reps}/ bench.toml; pvn create -c bench.toml; poweroff -f\n'}[where]
-    log = WORK / f'{where}-{clock}.log'
-    print(f'  BENCH {where}, {clock}', flush=True)
+    return run(f'{where}-{clock}', clock, machine, script)
+
+
+def latency(sched):
+    """How late a warped domU wakes beside two busy ones on one CPU, under that scheduler: median and 99 %, in ns."""
+    values = run(f'latency-{sched}', 'icount', dom0_kernel(f'sched={sched}'),
+                 'dmesg -n 1; pvn create busy1.toml; pvn create busy2.toml; pvn create -p waker.toml; '
+                 'pvn sched waker --warp 20ms --warp-limit 2ms --unwarp 5ms; pvn unpause waker; pvn console waker; poweroff -f\n')
+    return values['wake.p50'], values['wake.p99']
+
+
+def hypercall_costs():
+    """Instructions of the hypercalls that are made most, as the test guest `costs` counts them: name -> value."""
+    print('  BENCH hypercalls', flush=True)
+    subprocess.run([ROOT / 'tests/guests/run.py', 'costs'], check=True, stdout=subprocess.DEVNULL)
+    return {name: int(cost) for name, cost in re.findall(r'^cost (\w+) (\d+)', (BUILD / 'guests/costs.log').read_text(), re.M)}
+
+
+def run(name, clock, machine, script):
+    """Boots a machine, types `script` if there is a shell, and returns what benchmarks printed: name -> value."""
+    log = WORK / f'{name}.log'
+    print(f'  BENCH {name}', flush=True)
     values, ended = {}, None
     with open(log, 'w', buffering=1) as file, subprocess.Popen(qemu(clock) + machine, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                                               stderr=subprocess.STDOUT) as process:
@@ -79,14 +105,14 @@ def measure(where, clock, reps):
                 *lines, text = text.split(b'\n') if b'\n' in text else (text,)
                 for line in (l.decode('utf-8', 'replace').strip() for l in lines):
                     file.write(line + '\n')
-                    if match := re.fullmatch(r'(\w+)\.(min|tmin|switches|ns_per_kb|tick_per_kb) (-?[\d.]+) \S+', line):
+                    if match := re.fullmatch(r'(\w+)\.(min|tmin|switches|ns_per_kb|tick_per_kb|p50|p99) (-?[\d.]+) \S+', line):
                         values[f'{match[1]}.{match[2]}'] = float(match[3])
                     elif match := re.fullmatch(r'bench ended: (\d+)', line):
                         ended = int(match[1])
         finally:
             process.kill()
     if ended != 0:
-        sys.exit(f'bench: {where} did not come to the end of its benchmarks; see {log}')
+        sys.exit(f'bench: {name} did not come to the end of its benchmarks; see {log}')
     return values
 
 
@@ -109,6 +135,12 @@ def main():
                     flat[f'{row.name}_{"instructions" if clock == "icount" else "wall_ns"}.{where}'] = values[key]
             if f'{row.name}.switches' in results['dom0']:
                 flat[f'{row.name}_switches.dom0'] = results['dom0'][f'{row.name}.switches']
+    if arguments.clock != 'wall':
+        costs = hypercall_costs()
+        latencies = {sched: latency(sched) for sched in ('bvt', 'rr')}
+        print(render_costs(costs), render_latencies(latencies), sep='\n', flush=True)
+        flat |= {f'{name}_instructions': cost for name, cost in costs.items()}
+        flat |= {f'wake_{rank}_ns.{sched}': value for sched, both in latencies.items() for rank, value in zip(('p50', 'p99'), both)}
     (BUILD / 'bench.json').write_text(json.dumps(flat, indent=1) + '\n')
     print(f'bench: {time.monotonic() - started:.0f} s; all figures are in {os.path.relpath(BUILD / "bench.json")}')
 

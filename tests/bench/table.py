@@ -74,3 +74,15 @@ def render(clock, results, rows):
                      f'{"  missed" if target and ratio > target + 0.005 else ""}')
     lines.append('switches: how often dom0 went to the hypervisor\'s address space in the operation')
     return '\n'.join(lines)
+
+
+def render_costs(costs):
+    """`costs`: hypercall -> instructions."""
+    lines = [f'\n{"hypercalls: instructions, there and back":<42}{"":>10}']
+    return '\n'.join(lines + [f'{name:<42}{cost:>10}' for name, cost in costs.items()])
+
+
+def render_latencies(latencies):
+    """`latencies`: scheduler -> (median, 99 %) in ns."""
+    lines = [f'\n{"a warped domU wakes beside two busy ones":<42}{"median us":>10}{"99 % us":>10}']
+    return '\n'.join(lines + [f'{sched:<42}{median / 1000:>10.0f}{most / 1000:>10.0f}' for sched, (median, most) in latencies.items()])
