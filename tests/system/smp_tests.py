@@ -102,6 +102,8 @@ def test_two_cpus(_):
 def eight_cpus(name, accel):
     with Machine(name, smp=8, accel=accel) as machine:
         begin(machine, 8)
+        compared = re.findall(r'cpu (\d): TSC between -?\d+ and -?\d+ ticks ahead', machine.text)
+        check(compared == list('1234567'), f'the TSCs of {compared} were compared')
         run_load(machine, 8)
         machine.must('for n in 7 1 4; do echo 0 >/sys/devices/system/cpu/cpu$n/online; done', 120)
         check(online(machine) == '0,2-3,5-6', 'processors 1, 4 and 7 are not off')

@@ -16,6 +16,7 @@
 #include "interrupts/local_apic.hpp"
 #include "machine.hpp"
 #include "time/clock.hpp"
+#include "time/tsc_check.hpp"
 
 extern "C" char trampoline_start[], trampoline_end[];
 
@@ -31,6 +32,7 @@ constinit std::atomic<bool> released{false};
 [[noreturn]] void continue_on_cpu_stack()
 {
     this_cpu().online = true;
+    tsc_check::answer();
     while (!released) cpu::pause();
     if (this_cpu().id >= cpu_count) cpu::stop();  // given up
     schedule::run();
@@ -64,6 +66,16 @@ bool start_one(std::uint32_t apic_id)
     return cpu.online;
 }
 
+// Why the CPU that was started cannot be used, or nothing.
+char const* objection(std::uint32_t id)
+{
+    auto const offset = tsc_check::compare();
+    if (!offset) return "stopped while its TSC was compared";
+    log("cpu {}: TSC between {} and {} ticks ahead", id, offset->least(), offset->most());
+    if (!offset->is_constant()) return "has a TSC of another speed";
+    return offset->may_be_zero() ? nullptr : "has a TSC that is not ours; a time for all CPUs needs that";
+}
+
 }  // namespace
 
 extern "C" [[noreturn]] void secondary_main()
@@ -84,10 +96,11 @@ void secondary_cpus::start(std::uint32_t limit)
     for (auto const id : std::span{processors.apic_ids}.first(processors.count)) {
         if (id == self) continue;
         if (cpu_count == std::min(limit, cpu_limit)) break;
-        if (!start_one(id)) {
+        char const* const complaint = start_one(id) ? objection(cpu_count - 1) : "does not start";
+        if (complaint != nullptr) {
             // It may wake up late and use what was made for it, so that stays; but it is not one of us any more.
             all_cpus[--cpu_count] = nullptr;
-            log("cpu {} (local APIC {}) does not start", cpu_count, id);
+            log("cpu {} (local APIC {}) {}", cpu_count, id, complaint);
             break;
         }
     }
