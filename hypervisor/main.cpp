@@ -13,6 +13,7 @@
 #include "arch/x86/secondary_cpus.hpp"
 #include "console/log.hpp"
 #include "debug/symbols.hpp"
+#include "dispatcher/pools.hpp"
 #include "dispatcher/schedule.hpp"
 #include "domain/builder.hpp"
 #include "domain/domain.hpp"
@@ -224,7 +225,7 @@ void build_domains()
     secondary_cpus::release();
     build_domains();
     watchdog::start();  // not earlier: to build dom0 takes as long as its memory is large
-    log("{} of {} MiB free; scheduler {}", free_frames::count() / 256, machine.ram_frames / 256, schedule::policy_name());
+    log("{} of {} MiB free; scheduler {}", free_frames::count() / 256, machine.ram_frames / 256, pools::policy_name(0));
     for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))
         (void)domains::unpause(*domain);
     schedule::run();

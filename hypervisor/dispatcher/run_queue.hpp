@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 
 #include "arch/x86/per_cpu.hpp"
@@ -14,6 +15,8 @@ namespace pvn::schedule {
 
 struct RunQueue {
     SpinLock lock{Rank::run_queue};
+    std::atomic<std::uint32_t> pool{0};                       // changed under the domains lock
+    std::atomic<bool> moving{};                               // to that pool: the policy is still the old one's
     sched::PolicySlot policy PVN_GUARDED_BY(lock){};
     Vcpu* first PVN_GUARDED_BY(lock) = nullptr;               // all whose home it is, by home_next
     Vcpu* running PVN_GUARDED_BY(lock) = nullptr;             // null: idle.  Active too, or about to be

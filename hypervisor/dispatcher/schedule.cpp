@@ -8,6 +8,7 @@
 #include "arch/x86/slot_addresses.hpp"
 #include "console/log.hpp"
 #include "dispatcher/notify.hpp"
+#include "dispatcher/pools.hpp"
 #include "dispatcher/run_queue.hpp"
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
@@ -22,9 +23,6 @@ namespace pvn::schedule {
 namespace {
 
 constexpr std::uint64_t never = ~std::uint64_t{0};
-
-constinit sched::Board board{};
-constinit sched::Pool pool{board};  // all CPUs that run vCPUs
 
 Vcpu& vcpu_of(sched::Entity& entity) { return reinterpret_cast<Vcpu&>(entity); }
 Vcpu const& vcpu_of(sched::Entity const& entity) { return reinterpret_cast<Vcpu const&>(entity); }
@@ -98,10 +96,22 @@ void update(Vcpu& vcpu)
 // A vCPU moves in two steps, with one queue locked at a time: it leaves the old one, and belongs to the new one from then on; then it
 // arrives there.  In between its entity is detached, and whoever changes the vCPU's state meanwhile only changes that.
 
+bool may_be_on(Vcpu const& vcpu, std::uint32_t cpu) { return sched::balance::may_be_on(pools::of(vcpu), vcpu.entity.affinity(), cpu); }
+
+// Under the lock of its home, which is the one asked.
+void send_away_if_unwelcome(Vcpu const& vcpu)
+{
+    auto& cpu = *all_cpus[vcpu.home];
+    if (may_be_on(vcpu, cpu.id)) return;
+    cpu.send_away = true;
+    kick(cpu);
+}
+
 void link(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
     vcpu.home_next = queue.first;
     queue.first = &vcpu;
+    send_away_if_unwelcome(vcpu);  // things may have changed while it was on its way
 }
 
 void unlink(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
@@ -142,7 +152,7 @@ void make_runnable(Vcpu& vcpu, VcpuState from)
         vcpu.state = VcpuState::runnable;
         if (vcpu.entity.state() == sched::Entity::State::detached) return;
         trace::note(PVN_TRACE_WAKE, vcpu.domain->id.raw(), vcpu.id.raw());
-        target = vcpu.active == no_cpu ? sched::balance::place(pool, vcpu.entity, vcpu.home) : vcpu.home.load();
+        target = vcpu.active == no_cpu ? sched::balance::place(pools::of(vcpu), vcpu.entity, vcpu.home) : vcpu.home.load();
         if (target == vcpu.home) return update(queue, vcpu);
         leave_home(queue, vcpu);
         vcpu.home = target;
@@ -227,22 +237,21 @@ void fire_due(std::uint64_t now)
 
 void put_away(Vcpu& vcpu);
 
-// vCPUs that may not be here any more, because of their affinity or because this CPU is to run none, find another home.
+// vCPUs that may not be here any more, because of affinity or pool or because this CPU is to run none, find another home.
 void send_away()
 {
     auto& self = this_cpu();
     auto& queue = queues[self.id];
-    auto const unwelcome = [&](Vcpu const& vcpu) { return self.parked || !vcpu.entity.affinity().hard.has(self.id); };
-    if (auto* const current = self.current.load(); current != nullptr && current->active == self.id && unwelcome(*current)) put_away(*current);
+    if (auto* const current = self.current.load(); current != nullptr && current->active == self.id && !may_be_on(*current, self.id)) put_away(*current);
     for (;;) {
         Vcpu* found = nullptr;
         auto target = no_cpu;
         {
             Guard const guard{queue.lock};
             for (auto* vcpu = queue.first; vcpu != nullptr && found == nullptr; vcpu = vcpu->home_next)
-                if (unwelcome(*vcpu)) found = vcpu;
+                if (!may_be_on(*vcpu, self.id)) found = vcpu;
             if (found == nullptr) return;
-            target = sched::balance::choose_home(pool, found->entity.affinity());
+            target = sched::balance::choose_home(pools::of(*found), found->entity.affinity());
             auto const now = charge(queue);
             if (queue.running == found) enter_state(*found, PVN_RUNSTATE_RUNNABLE, now);
             leave_home(queue, *found);
@@ -251,6 +260,17 @@ void send_away()
         }
         arrive(*found, target);
     }
+}
+
+// The queue begins anew in its new pool, once nobody has his home here.
+void change_pool()
+{
+    auto& self = this_cpu();
+    auto& queue = queues[self.id];
+    Guard const guard{queue.lock};
+    if (queue.first != nullptr) return;  // somebody came late; link() has asked for another round
+    queue.policy.start(pools::kind_of(self.id), {}, pools::of(self.id), self.id);
+    queue.moving = false;
 }
 
 bool any_poll_port_pending(Vcpu const& vcpu)
@@ -283,21 +303,12 @@ void initialise(std::string_view policy)
 {
     auto const kind = sched::policy_kind(policy);
     if (!kind && !policy.empty()) log("there is no scheduling policy {}", policy);
-    for (std::uint32_t cpu = 0; cpu < cpu_count; ++cpu) {
-        Guard const guard{queues[cpu].lock};
-        queues[cpu].policy.start(kind.value_or(sched::policy_names[0].kind), {}, pool, cpu);
-    }
-}
-
-char const* policy_name()
-{
-    Guard const guard{queues[0].lock};
-    return queues[0].policy->name();
+    pools::initialise(kind.value_or(sched::policy_names[0].kind));
 }
 
 void add(Vcpu& vcpu)
 {
-    auto const cpu = sched::balance::choose_home(pool, vcpu.entity.affinity());
+    auto const cpu = sched::balance::choose_home(pools::of(vcpu), vcpu.entity.affinity());
     vcpu.home = cpu;
     arrive(vcpu, cpu);
 }
@@ -397,37 +408,16 @@ Result<void> set_affinity(Vcpu& vcpu, sched::Affinity const& affinity)
     LockedHome const home{vcpu};
     auto& queue = *home;
     queue.lock.assert_held();
-    if ((affinity.hard & pool.cpus()).empty()) return Fail{Error::invalid};
+    if ((affinity.hard & pools::of(vcpu).cpus()).empty()) return Fail{Error::invalid};
     queue.policy->set_affinity(vcpu.entity, affinity);
-    auto& cpu = *all_cpus[vcpu.home];
-    if (!affinity.hard.has(cpu.id)) {
-        cpu.send_away = true;
-        kick(cpu);
-    }
+    send_away_if_unwelcome(vcpu);
     return {};
 }
 
-Result<void> set_cpu(std::uint32_t id, bool online)
+void send_where_it_may_be(Vcpu& vcpu)
 {
-    if (id >= cpu_count) return Fail{Error::not_found};
-    auto& cpu = *all_cpus[id];
-    if (cpu.parked != online) return Fail{Error::exists};
-    if (online) {
-        pool.insert(id);
-        cpu.parked = false;
-        kick(cpu);
-        return {};
-    }
-    auto const left = pool.cpus().without(id);
-    if (left.empty()) return Fail{Error::busy};
-    for (auto* domain = domains::first_from(0); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u))
-        for (auto* const vcpu : domain->all_vcpus())
-            if ((vcpu->entity.affinity().hard & left).empty()) return Fail{Error::busy};
-    pool.erase(id);
-    cpu.parked = true;
-    cpu.send_away = true;
-    kick(cpu);
-    return {};
+    LockedHome const home{vcpu};
+    send_away_if_unwelcome(vcpu);
 }
 
 void fill_info(Vcpu& vcpu, pvn_vcpu_info& info)
@@ -453,7 +443,8 @@ void fill_info(PerCpu const& cpu, pvn_cpu_info& info)
     Guard const guard{queue.lock};
     info.cpu = cpu.id;
     info.apic_id = cpu.apic_id;
-    info.flags = (cpu.parked ? 0u : PVN_CPU_ONLINE) | (queue.running != nullptr ? PVN_CPU_BUSY : 0u);
+    info.flags = static_cast<std::uint16_t>((cpu.parked ? 0u : PVN_CPU_ONLINE) | (queue.running != nullptr ? PVN_CPU_BUSY : 0u));
+    info.pool = static_cast<std::uint16_t>(queue.pool);
     if (queue.running != nullptr) {
         info.domain = queue.running->domain->id.raw();
         info.vcpu = static_cast<std::uint16_t>(queue.running->id.raw());
@@ -560,8 +551,9 @@ void choose()
     while (self.reschedule.exchange(false)) {
         Vcpu* next = nullptr;
         bool loaded = false;
-        if (self.send_away.exchange(false) || self.parked) send_away();
-        if (!self.parked) take_over();
+        if (self.send_away.exchange(false) || self.parked || queue.moving) send_away();
+        if (queue.moving) change_pool();
+        if (!self.parked && !queue.moving) take_over();
         {
             Guard const guard{queue.lock};
             auto const now = charge(queue);
@@ -587,7 +579,7 @@ void choose()
         }
         auto* const current = self.current.load();
         if (current != nullptr && current != next && current->active == self.id) put_away(*current);
-        if (auto const helper = sched::balance::helper(pool, self.id)) kick(*all_cpus[*helper]);
+        if (auto const helper = sched::balance::helper(pools::of(self.id), self.id)) kick(*all_cpus[*helper]);
         if (next != nullptr) {
             if (!loaded) take_up(*next);
             continue;

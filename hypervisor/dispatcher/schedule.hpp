@@ -18,7 +18,6 @@ namespace pvn::schedule {
 
 // At boot, before any vCPU is made: the policy of that name, or the first one.
 void initialise(std::string_view policy);
-char const* policy_name();
 void add(Vcpu&);                 // known to the policy; offline
 Result<void> start(Vcpu&);       // offline -> runnable.  busy: it is not offline; invalid: it has no context yet
 Result<void> stop(Vcpu&);        // -> offline, where it was; a caller that stops itself goes on when it is started.  invalid: offline
@@ -35,11 +34,10 @@ Result<void> set_parameters(Vcpu&, pvn_sched_parameters const&);
 sched::Parameters parameters(Vcpu&);
 std::uint64_t cpu_time(Vcpu&);   // ns
 
-// invalid: no CPU that runs vCPUs is in it.
+// invalid: no CPU of its pool is in it.
 Result<void> set_affinity(Vcpu&, sched::Affinity const&);
-// Whether a CPU runs vCPUs; those that it has go elsewhere.  Under the domains lock.  not_found; exists: so it is; busy: the last
-// one, or the last one where some vCPU may run.
-Result<void> set_cpu(std::uint32_t cpu, bool online);
+// After its domain has changed the pool.
+void send_where_it_may_be(Vcpu&);
 void fill_info(Vcpu&, pvn_vcpu_info&);
 void fill_info(PerCpu const&, pvn_cpu_info&);
 LockStatistics run_queue_locks();

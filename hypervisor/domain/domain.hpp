@@ -44,6 +44,8 @@ struct Domain {
     std::array<char, 128> last_words{};
     std::uint64_t last_rip{}, last_rsp{};
 
+    std::atomic<std::uint32_t> pool{0};      // of CPUs, dispatcher/pools.hpp; likewise
+
     // Its memory.
     std::uint64_t frames PVN_GUARDED_BY(page_tables_lock){}, limit PVN_GUARDED_BY(page_tables_lock){};
     std::uint64_t p2m_frames{};

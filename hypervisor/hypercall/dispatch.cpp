@@ -78,6 +78,7 @@ constexpr Call calls[] = {
     {PVN_DOMAIN_VCPU_INFO, For::privileged, domain_vcpu_info},
     {PVN_DOMAIN_SET_AFFINITY, For::privileged, domain_set_affinity},
     {PVN_DOMAIN_REQUEST_VCPUS, For::privileged, domain_request_vcpus},
+    {PVN_DOMAIN_TAKE_TO_POOL, For::privileged, domain_take_to_pool},
     {PVN_SYSTEM_VERSION, For::all, system_version},
     {PVN_SYSTEM_CONSOLE_WRITE, For::all, system_console_write},
     {PVN_SYSTEM_CONSOLE_READ, For::privileged, system_console_read},
@@ -89,6 +90,10 @@ constexpr Call calls[] = {
     {PVN_SYSTEM_LOCKS, For::privileged, system_locks},
     {PVN_SYSTEM_TRACE, For::privileged, system_trace},
     {PVN_SYSTEM_TRACE_READ, For::privileged, system_trace_read},
+    {PVN_SYSTEM_POOL_CREATE, For::privileged, system_pool_create},
+    {PVN_SYSTEM_POOL_DESTROY, For::privileged, system_pool_destroy},
+    {PVN_SYSTEM_POOL_INFO, For::privileged, system_pool_info},
+    {PVN_SYSTEM_POOL_TAKE_CPU, For::privileged, system_pool_take_cpu},
     {PVN_MULTI, For::all, multi},
 };
 static_assert(std::ranges::is_sorted(calls, {}, &Call::number));

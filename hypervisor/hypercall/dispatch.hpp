@@ -113,6 +113,7 @@ Outcome domain_audit(Vcpu&, Arguments const&);
 Outcome domain_get_traps(Vcpu&, Arguments const&);
 Outcome domain_request_power(Vcpu&, Arguments const&);
 Outcome domain_request_vcpus(Vcpu&, Arguments const&);
+Outcome domain_take_to_pool(Vcpu&, Arguments const&);
 Outcome domain_get_sched(Vcpu&, Arguments const&);
 Outcome system_version(Vcpu&, Arguments const&);
 Outcome system_console_write(Vcpu&, Arguments const&);
@@ -127,6 +128,10 @@ Outcome system_set_cpu(Vcpu&, Arguments const&);
 Outcome system_locks(Vcpu&, Arguments const&);
 Outcome system_trace(Vcpu&, Arguments const&);
 Outcome system_trace_read(Vcpu&, Arguments const&);
+Outcome system_pool_create(Vcpu&, Arguments const&);
+Outcome system_pool_destroy(Vcpu&, Arguments const&);
+Outcome system_pool_info(Vcpu&, Arguments const&);
+Outcome system_pool_take_cpu(Vcpu&, Arguments const&);
 Outcome multi(Vcpu&, Arguments const&);
 
 }  // namespace pvn::hypercall

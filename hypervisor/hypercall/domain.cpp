@@ -5,6 +5,7 @@
 #include "arch/x86/cpu.hpp"
 #include "audit/audit.hpp"
 #include "dispatcher/notify.hpp"
+#include "dispatcher/pools.hpp"
 #include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
@@ -137,7 +138,8 @@ Outcome domain_info(Vcpu& vcpu, Arguments const& a)
             info.frames = domain->frames;
             info.limit = domain->limit;
         }
-        info.vcpus = domain->vcpu_count;
+        info.vcpus = static_cast<std::uint16_t>(domain->vcpu_count);
+        info.pool = static_cast<std::uint16_t>(domain->pool);
         info.weight = schedule::parameters(*domain->vcpus[0]).weight;
         std::ranges::copy(domain->uuid, info.uuid);
         std::ranges::copy(domain->last_words, info.last_words);
@@ -214,6 +216,14 @@ Outcome domain_set_affinity(Vcpu&, Arguments const& a)
     if (target == nullptr) return Fail{Error::not_found};
     Guard const guard{domains::lock};  // no CPU goes offline meanwhile
     PVN_CHECK(schedule::set_affinity(*target, {sched::CpuMask{a[2]}, sched::CpuMask{a[3]}}));
+    return 0;
+}
+
+Outcome domain_take_to_pool(Vcpu&, Arguments const& a)
+{
+    auto* const domain = PVN_TRY(find(a[0]));
+    Guard const guard{domains::lock};
+    PVN_CHECK(pools::take_domain(a[1], *domain));
     return 0;
 }
 

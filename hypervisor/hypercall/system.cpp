@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "arch/x86/cpu.hpp"
 #include "arch/x86/per_cpu.hpp"
 #include "console/log.hpp"
 #include "debug/keys.hpp"
+#include "dispatcher/pools.hpp"
 #include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
 #include "hypercall/dispatch.hpp"
@@ -103,7 +105,7 @@ Outcome system_info(Vcpu& vcpu, Arguments const& a)
     info.tsc_khz = clock::tsc_khz();
     info.uptime = clock::now();
     auto const copy_text = [](auto& to, std::string_view from) { std::ranges::copy(from.substr(0, sizeof to - 1), to); };
-    copy_text(info.scheduler, schedule::policy_name());
+    copy_text(info.scheduler, pools::policy_name(0));
     copy_text(info.version, "Paravane 0.1");
     PVN_CHECK((GuestOut<pvn_system_info>{vcpu, a[0]}.write(info)));
     return 0;
@@ -145,9 +147,54 @@ Outcome system_cpu_info(Vcpu& vcpu, Arguments const& a)
 Outcome system_set_cpu(Vcpu&, Arguments const& a)
 {
     if (a[1] > 1) return Fail{Error::invalid};
-    if (a[0] >= cpu_limit) return Fail{Error::not_found};
     Guard const guard{domains::lock};
-    PVN_CHECK(schedule::set_cpu(static_cast<std::uint32_t>(a[0]), a[1] == 1));
+    PVN_CHECK(pools::set_online(a[0], a[1] == 1));
+    return 0;
+}
+
+Outcome system_pool_create(Vcpu&, Arguments const& a)
+{
+    static_assert(static_cast<int>(sched::Kind::bvt) == PVN_SCHED_POLICY_BVT && static_cast<int>(sched::Kind::round_robin) == PVN_SCHED_POLICY_RR &&
+                  static_cast<int>(sched::Kind::null) == PVN_SCHED_POLICY_NULL);
+    if (a[0] > PVN_SCHED_POLICY_NULL) return Fail{Error::invalid};
+    Guard const guard{domains::lock};
+    return PVN_TRY(pools::create(static_cast<sched::Kind>(a[0])));
+}
+
+Outcome system_pool_destroy(Vcpu&, Arguments const& a)
+{
+    Guard const guard{domains::lock};
+    PVN_CHECK(pools::destroy(a[0]));
+    return 0;
+}
+
+Outcome system_pool_info(Vcpu& vcpu, Arguments const& a)
+{
+    GuestOut<pvn_pool_info> const out{vcpu, a[1]};
+    std::int64_t filled = 0;
+    for (auto pool = a[0]; pool < pools::limit && static_cast<std::uint64_t>(filled) < a[2]; ++pool) {
+        pvn_pool_info info{};
+        {
+            Guard const guard{domains::lock};
+            if (!pools::fill_info(static_cast<std::uint32_t>(pool), info)) continue;
+        }
+        PVN_CHECK(out.write(info, static_cast<std::uint64_t>(filled++)));
+    }
+    return filled;
+}
+
+// The CPU goes to its new pool by itself, when its vCPUs have left; that is waited for with the guest's interrupts let in.
+Outcome system_pool_take_cpu(Vcpu&, Arguments const& a)
+{
+    constexpr std::uint64_t waiting = 1;
+    if (a.progress.done != waiting) {
+        Guard const guard{domains::lock};
+        PVN_CHECK(pools::take_cpu(a[0], a[1]));
+    }
+    while (pools::is_moving(a[1])) {
+        if (a[1] == this_cpu().id || a.progress.time_is_up()) return a.progress.stop(waiting);
+        cpu::pause();
+    }
     return 0;
 }
 

@@ -39,6 +39,8 @@ std::int64_t advantage(QueueSummary::Reading const& queue, Entity const& entity)
 
 }  // namespace
 
+bool may_be_on(Pool const& pool, Affinity const& affinity, Cpu cpu) { return allowed(pool, affinity).has(cpu); }
+
 Cpu choose_home(Pool const& pool, Affinity const& affinity)
 {
     Cpu best = 0;

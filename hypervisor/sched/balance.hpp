@@ -36,6 +36,9 @@
 // Test: BalanceThreads, with real threads (clean under the thread sanitizer, too).
 namespace pvn::sched::balance {
 
+// Whether it may have its home there: in the pool, and in its hard affinity unless that has no CPU of the pool (any more).
+bool may_be_on(Pool const& pool, Affinity const& affinity, Cpu cpu);
+
 // For a new vCPU: the CPU of its affinity with the fewest members.  No lock needed.
 Cpu choose_home(Pool const& pool, Affinity const& affinity);
 

@@ -104,4 +104,43 @@ def trace_in(machine, file):
 
 test_processors.boots_itself = True
 
-TESTS = [test_processors]
+
+def test_pools(_):
+    """Three CPUs in two pools, each with a domain and a scheduler of its own."""
+    with Machine('pools', smp=3) as machine:
+        machine.boot()
+        pools = lambda: parsed(machine.must('pvn pool list --json', SLOW))
+        check(pools() == [{'pool': 0, 'scheduler': 'bvt', 'domains': 1, 'cpus': '0-2'}], f'{pools()}')
+        refused(machine, 'pvn pool create --sched cfs', r'there is no scheduler `cfs`; there are bvt, rr and null')
+        refused(machine, 'pvn pool create --cpus 2,7', r'there is no CPU 7')
+        check(pools()[0]['cpus'] == '0-2' and len(pools()) == 1, 'half a pool was left')
+        machine.must('test "$(pvn pool create --sched rr --cpus 2)" = 1', SLOW)
+        check(pools() == [{'pool': 0, 'scheduler': 'bvt', 'domains': 1, 'cpus': '0-1'}, {'pool': 1, 'scheduler': 'rr', 'domains': 0, 'cpus': '2'}], f'{pools()}')
+        check([c['pool'] for c in cpus(machine)] == [0, 0, 1], 'CPU 2 is not in pool 1')
+
+        describe(machine, 'apart.toml', name='apart', pool=1)
+        machine.must('pvn create apart.toml', SLOW)
+        check(pools()[1]['domains'] == 1 and vcpu(machine, 'apart')['cpu'] == 2, 'not in its pool')
+        refused(machine, 'pvn pool destroy 1', r'pool 1 has CPUs or domains')
+        refused(machine, 'pvn pool add 0 2', r'CPU 2 must stay in its pool')
+        refused(machine, 'pvn host cpu offline 2', r'CPU 2 must stay')
+        refused(machine, 'pvn vcpu pin apart 0 0', r'no CPU of 0 is online in its pool, 1')
+        refused(machine, 'pvn pool move apart 5', r'there is no pool 5')
+        describe(machine, 'nowhere.toml', name='nowhere', pool=4)
+        refused(machine, 'pvn create nowhere.toml', r'there is no `pool` 4')
+
+        machine.must('pvn pool add 1 1', SLOW)
+        check([pool['cpus'] for pool in pools()] == ['0', '1-2'], f'{pools()}')
+        machine.must('pvn pool move apart 0', SLOW)
+        wait_for(lambda: vcpu(machine, 'apart')['cpu'] == 0, 'the domain has not moved')
+        machine.must('pvn pool add 0 all', SLOW)
+        machine.must('pvn pool destroy 1', SLOW)
+        refused(machine, 'pvn pool destroy 1', r'there is no pool 1')
+        refused(machine, 'pvn pool destroy 0', r'pool 0 is always there')
+        machine.must('pvn destroy apart', SLOW)
+        machine.must('pvn debug audit', SLOW)
+
+
+test_pools.boots_itself = True
+
+TESTS = [test_processors, test_pools]

@@ -7,12 +7,17 @@ _pvn_domains()
     done
 }
 
+_pvn_pools()
+{
+    pvn pool list 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p'
+}
+
 _pvn()
 {
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host top trace --help --version'
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host pool top trace --help --version'
     else
         case "$command" in
         create) choices='--console --paused --dry-run --json --help' ;;
@@ -40,11 +45,21 @@ _pvn()
             *,cpu,*) choices="$(pvn host cpu list 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p') --help" ;;
             esac
             ;;
+        pool)
+            case "$COMP_CWORD,${COMP_WORDS[2]}" in
+            2,*) choices='list create destroy add move --help' ;;
+            *,list) choices='--json --help' ;;
+            *,create) choices='--sched --cpus --help' ;;
+            3,move) choices="dom0 $(_pvn_domains) --help" ;;
+            3,add | *,destroy | 4,move) choices="$(_pvn_pools) --help" ;;
+            esac
+            ;;
         top) choices='--batch --interval --json --help' ;;
         trace) choices='--output --seconds --events --json --help' ;;
         esac
         case "$previous" in
-        --wait | --weight | --warp | --warp-limit | --unwarp | --batch | --interval | --seconds | -s | --output | -o) choices= ;;
+        --wait | --weight | --warp | --warp-limit | --unwarp | --cpus | --batch | --interval | --seconds | -s | --output | -o) choices= ;;
+        --sched) choices='bvt rr null' ;;
         --events | -e) choices='all enter leave hypercall switch wake flush move' ;;
         esac
     fi

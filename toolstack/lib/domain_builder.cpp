@@ -174,10 +174,16 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
     pvn_sched_parameters parameters{};
     parameters.weight = config.weight;
     hypervisor_.must("set the weight", PVN_DOMAIN_SET_SCHED, id_, &parameters);
+    if (config.pool != 0) {
+        auto const taken = hypervisor_.call(PVN_DOMAIN_TAKE_TO_POOL, id_, config.pool);
+        if (taken == -PVN_E_NOT_FOUND || taken == -PVN_E_INVALID)
+            throw Problem{fmt::format("{}: there is no `pool` {}, or it has no CPU; see `pvn pool list`", config.name, config.pool)};
+        Hypervisor::checked("say in which pool the domain is to run", taken);
+    }
     for (std::uint32_t vcpu = 0; config.cpus != all_cpus && vcpu < config.max_vcpus; ++vcpu) {
         auto const pinned = hypervisor_.call(PVN_DOMAIN_SET_AFFINITY, id_, vcpu, config.cpus, all_cpus);
         if (pinned == -PVN_E_INVALID)
-            throw Problem{fmt::format("{}: no CPU of `cpus` = \"{}\" is online; `pvn host cpu list` shows those that are", config.name, cpus_text(config.cpus))};
+            throw Problem{fmt::format("{}: no CPU of `cpus` = \"{}\" is online in pool {}; `pvn host cpu list` shows those that are", config.name, cpus_text(config.cpus), config.pool)};
         Hypervisor::checked("say where the domain may run", pinned);
     }
     checkpoint("built");

@@ -19,7 +19,7 @@
 namespace pvn::tools {
 namespace {
 
-constexpr std::int64_t most_vcpus = 64;
+constexpr std::int64_t most_vcpus = 64, most_pool = 15;
 
 // One key of the file, with what is needed to say what is wrong with it.
 struct Item {
@@ -44,10 +44,10 @@ struct Item {
         if (value.empty()) wrong("is empty: write the path of a file, or leave the key out");
         return value;
     }
-    std::uint32_t number(std::int64_t most) const
+    std::uint32_t number(std::int64_t most, std::int64_t least = 1) const
     {
         auto const value = node.value_exact<std::int64_t>();
-        if (!value || *value < 1 || *value > most) wrong(fmt::format("must be a number from 1 to {}", most));
+        if (!value || *value < least || *value > most) wrong(fmt::format("must be a number from {} to {}", least, most));
         return static_cast<std::uint32_t>(*value);
     }
     OnEnd on_end() const
@@ -112,6 +112,7 @@ constexpr std::array keys{
     Key{"vcpus", [](DomainConfig& c, Item const& i) { c.vcpus = i.number(most_vcpus); }},
     Key{"max_vcpus", [](DomainConfig& c, Item const& i) { c.max_vcpus = i.number(most_vcpus); }},
     Key{"cpus", [](DomainConfig& c, Item const& i) { c.cpus = cpus(i); }},
+    Key{"pool", [](DomainConfig& c, Item const& i) { c.pool = i.number(most_pool, 0); }},
     Key{"weight", [](DomainConfig& c, Item const& i) { c.weight = i.number(65535); }},
     Key{"on_poweroff", [](DomainConfig& c, Item const& i) { c.on_poweroff = i.on_end(); }},
     Key{"on_reboot", [](DomainConfig& c, Item const& i) { c.on_reboot = i.on_end(); }},
@@ -212,7 +213,7 @@ DomainConfig read_config(std::string const& file_name)
 nlohmann::json to_json(DomainConfig const& c)
 {
     return {{"name", c.name}, {"kernel", c.kernel}, {"ramdisk", c.ramdisk}, {"cmdline", c.cmdline}, {"memory_bytes", c.memory}, {"vcpus", c.vcpus},
-            {"max_vcpus", c.max_vcpus}, {"cpus", cpus_text(c.cpus)}, {"weight", c.weight}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
+            {"max_vcpus", c.max_vcpus}, {"cpus", cpus_text(c.cpus)}, {"pool", c.pool}, {"weight", c.weight}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
             {"on_crash", text_of(c.on_crash)}};
 }
 
@@ -231,6 +232,7 @@ DomainConfig config_from(nlohmann::json const& json)
     c.vcpus = json.at("vcpus");
     c.max_vcpus = json.at("max_vcpus");
     c.cpus = parse_cpus(json.value("cpus", "all"));  // a record of before there was this key has none
+    c.pool = json.value("pool", 0u);  // likewise
     c.weight = json.at("weight");
     c.on_poweroff = on_end("on_poweroff");
     c.on_reboot = on_end("on_reboot");

@@ -18,6 +18,7 @@ struct DomainConfig {
     std::uint64_t memory = 0;  // bytes, a multiple of a page
     std::uint32_t vcpus = 1, max_vcpus = 1;
     std::uint64_t cpus = ~std::uint64_t{0};  // where its vCPUs may run, bit n: CPU n
+    std::uint32_t pool = 0;                  // of CPUs
     std::uint32_t weight = 256;
     OnEnd on_poweroff = OnEnd::destroy, on_reboot = OnEnd::restart, on_crash = OnEnd::preserve;
 

@@ -25,7 +25,7 @@ constexpr std::string_view good = "name = \"a\"\nkernel = \"/k\"\nmemory = \"64M
 TEST(DomainConfig, ReadsEveryKey)
 {
     auto const c = parse_config(
-        "name = \"web-1\"\nkernel = \"/k\"\nramdisk = \"/i\"\ncmdline = \"quiet\"\nmemory = \"1G\"\nvcpus = 2\nmax_vcpus = 4\ncpus = \"0-3,6\"\nweight = 512\n"
+        "name = \"web-1\"\nkernel = \"/k\"\nramdisk = \"/i\"\ncmdline = \"quiet\"\nmemory = \"1G\"\nvcpus = 2\nmax_vcpus = 4\ncpus = \"0-3,6\"\npool = 3\nweight = 512\n"
         "on_poweroff = \"preserve\"\non_reboot = \"destroy\"\non_crash = \"restart\"\n",
         "x.toml");
     EXPECT_EQ(c.name, "web-1");
@@ -36,6 +36,7 @@ TEST(DomainConfig, ReadsEveryKey)
     EXPECT_EQ(c.vcpus, 2u);
     EXPECT_EQ(c.max_vcpus, 4u);
     EXPECT_EQ(c.cpus, 0x4fu);
+    EXPECT_EQ(c.pool, 3u);
     EXPECT_EQ(c.weight, 512u);
     EXPECT_EQ(c.on_poweroff, OnEnd::preserve);
     EXPECT_EQ(c.on_reboot, OnEnd::destroy);
@@ -47,6 +48,7 @@ TEST(DomainConfig, Defaults)
 {
     auto const c = parse_config(good, "x.toml");
     EXPECT_EQ(c.weight, 256u);
+    EXPECT_EQ(c.pool, 0u);
     EXPECT_EQ(c.vcpus, 1u);
     EXPECT_EQ(c.max_vcpus, 1u);
     EXPECT_EQ(c.cpus, ~0ull);
@@ -61,10 +63,11 @@ TEST(DomainConfig, Defaults)
 TEST(DomainConfig, SaysWhichKeyAndLine)
 {
     EXPECT_EQ(problem_of("name = \"a\"\nmemroy = 3\n"),
-              "x.toml:2: unknown key `memroy` (known: name, kernel, ramdisk, cmdline, memory, vcpus, max_vcpus, cpus, weight, on_poweroff, on_reboot, on_crash)");
+              "x.toml:2: unknown key `memroy` (known: name, kernel, ramdisk, cmdline, memory, vcpus, max_vcpus, cpus, pool, weight, on_poweroff, on_reboot, on_crash)");
     EXPECT_EQ(problem_of("name = 3\n"), "x.toml:1: `name` must be a text in quotes");
     EXPECT_EQ(problem_of("\n\nweight = 0\n"), "x.toml:3: `weight` must be a number from 1 to 65535");
     EXPECT_EQ(problem_of("vcpus = 65\n"), "x.toml:1: `vcpus` must be a number from 1 to 64");
+    EXPECT_EQ(problem_of("pool = 16\n"), "x.toml:1: `pool` must be a number from 0 to 15");
     EXPECT_EQ(problem_of("cpus = 1\n"), "x.toml:1: `cpus` must be a text in quotes");
     EXPECT_EQ(problem_of("cpus = \"3-1\"\n"), "x.toml:1: `cpus` does not say which CPUs: the range `3-1` ends before it begins; write 1-3");
     EXPECT_EQ(problem_of("vcpus = \"2\"\n"), "x.toml:1: `vcpus` must be a number from 1 to 64");

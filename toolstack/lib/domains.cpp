@@ -112,6 +112,7 @@ nlohmann::json json_of(Known const& d)
                         {"memory_bytes", info.frames * PVN_PAGE_SIZE},
                         {"memory_limit_bytes", info.limit * PVN_PAGE_SIZE},
                         {"vcpus", info.vcpus},
+                        {"pool", info.pool},
                         {"weight", info.weight},
                         {"cpu_time_ns", info.cpu_time},
                         {"reason", nullptr},

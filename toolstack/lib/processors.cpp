@@ -3,6 +3,8 @@
 
 #include <array>
 
+#include "sched/policy_slot.hpp"
+
 namespace pvn::tools {
 
 std::vector<pvn_cpu_info> physical_cpus(Hypervisor const& hypervisor)
@@ -30,6 +32,26 @@ std::vector<pvn_lock_info> locks(Hypervisor const& hypervisor)
     std::vector<pvn_lock_info> all(64);
     all.resize(static_cast<std::size_t>(hypervisor.must("look at the locks", PVN_SYSTEM_LOCKS, all.data(), all.size())));
     return all;
+}
+
+std::vector<pvn_pool_info> pools(Hypervisor const& hypervisor)
+{
+    std::vector<pvn_pool_info> all(64);
+    all.resize(static_cast<std::size_t>(hypervisor.must("look at the CPU pools", PVN_SYSTEM_POOL_INFO, 0, all.data(), all.size())));
+    return all;
+}
+
+std::string_view policy_text(std::uint32_t policy)
+{
+    for (auto const& known : sched::policy_names)
+        if (static_cast<std::uint32_t>(known.kind) == policy) return known.name;
+    return "unknown";
+}
+
+std::optional<std::uint32_t> policy_of(std::string_view name)
+{
+    auto const kind = sched::policy_kind(name);
+    return kind ? std::optional{static_cast<std::uint32_t>(*kind)} : std::nullopt;
 }
 
 std::string_view run_state_text(std::uint32_t run_state)

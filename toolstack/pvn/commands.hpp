@@ -45,6 +45,11 @@ int pin_vcpu(std::string const& name, std::string const& vcpu, std::string const
 int list_cpus(bool json);
 int set_cpu(std::uint32_t cpu, bool online);
 int show_locks(bool json);
+int list_pools(bool json);
+int create_pool(std::string const& scheduler, std::string const& cpus);  // cpus: may be empty.  Prints its number
+int destroy_pool(std::uint32_t pool);
+int add_to_pool(std::uint32_t pool, std::string const& cpus);
+int move_to_pool(std::string const& name, std::uint32_t pool);
 struct TopOptions {
     std::optional<std::uint32_t> batch;  // how many times, 0: until interrupted; without it the screen shows it
     std::string interval = "1s";

@@ -14,16 +14,16 @@ int list_cpus(bool json)
 {
     Hypervisor const hypervisor;
     auto out = nlohmann::json::array();
-    if (!json) fmt::print("{:>3} {:>4} {:<8} {:>8} {:>5} {:>5} {:>10} {:>12} {:>12}\n", "CPU", "APIC", "STATE", "RUNS", "HOMES", "QUEUE", "IDLE", "SWITCHES", "EXITS");
+    if (!json) fmt::print("{:>3} {:>4} {:<8} {:>4} {:>8} {:>5} {:>5} {:>10} {:>12} {:>12}\n", "CPU", "APIC", "STATE", "POOL", "RUNS", "HOMES", "QUEUE", "IDLE", "SWITCHES", "EXITS");
     for (auto const& c : physical_cpus(hypervisor)) {
         bool const online = (c.flags & PVN_CPU_ONLINE) != 0, busy = (c.flags & PVN_CPU_BUSY) != 0;
         if (json) {
-            out.push_back({{"cpu", c.cpu}, {"apic_id", c.apic_id}, {"online", online}, {"busy", busy}, {"domain", nullptr}, {"vcpu", nullptr}, {"homes", c.homes},
+            out.push_back({{"cpu", c.cpu}, {"apic_id", c.apic_id}, {"online", online}, {"pool", c.pool}, {"busy", busy}, {"domain", nullptr}, {"vcpu", nullptr}, {"homes", c.homes},
                            {"runnable", c.runnable}, {"idle_ns", c.idle_time}, {"switches", c.switches}, {"guest_exits", c.guest_exits}});
             if (busy) out.back()["domain"] = c.domain, out.back()["vcpu"] = c.vcpu;
             continue;
         }
-        fmt::print("{:>3} {:>4} {:<8} {:>8} {:>5} {:>5} {:>9.1f}s {:>12} {:>12}\n", c.cpu, c.apic_id, online ? "online" : "offline",
+        fmt::print("{:>3} {:>4} {:<8} {:>4} {:>8} {:>5} {:>5} {:>9.1f}s {:>12} {:>12}\n", c.cpu, c.apic_id, online ? "online" : "offline", c.pool,
                    busy ? fmt::format("d{} v{}", c.domain, c.vcpu) : "-", c.homes, c.runnable, static_cast<double>(c.idle_time) / 1e9, c.switches, c.guest_exits);
     }
     if (json) print_json(out);
@@ -36,7 +36,8 @@ int set_cpu(std::uint32_t cpu, bool online)
     switch (auto const result = hypervisor.call(PVN_SYSTEM_SET_CPU, cpu, online ? 1 : 0)) {
     case -PVN_E_NOT_FOUND: throw Problem{fmt::format("there is no CPU {}; `pvn host cpu list` shows those that there are", cpu)};
     case -PVN_E_EXISTS: throw Problem{fmt::format("CPU {} is {} already", cpu, online ? "online" : "offline")};
-    case -PVN_E_BUSY: throw Problem{fmt::format("CPU {} must stay: it is the last one that some vCPU may run on; `pvn vcpu list` shows which are pinned", cpu)};
+    case -PVN_E_AGAIN: throw Problem{fmt::format("CPU {} is changing its pool just now; try again", cpu)};
+    case -PVN_E_BUSY: throw Problem{fmt::format("CPU {} must stay: it is the last one of its pool that some vCPU may run on; see `pvn pool list` and `pvn vcpu list`", cpu)};
     default: Hypervisor::checked(online ? "take the CPU into use" : "take the CPU out of use", result); return done;
     }
 }

@@ -48,6 +48,7 @@ public:
         add_life();
         add_views();
         add_processors();
+        add_pools();
         add_observers();
         try {
             app_.parse(argc, argv);
@@ -168,6 +169,33 @@ private:
         host_command->footer("Examples: pvn host cpu list\n          pvn host cpu offline 3\n          pvn host locks");
     }
 
+    void add_pools()
+    {
+        auto* const pool_command = app_.add_subcommand("pool", "divides the CPUs into pools, each with domains and a scheduler of its own");
+        pool_command->require_subcommand(1);
+        with_json(pool_command->add_subcommand("list", "shows each pool's scheduler, domains and CPUs"))->callback([this] { result_ = list_pools(json_); });
+        auto* const create_command = pool_command->add_subcommand("create", "makes a pool and prints its number");
+        create_command->add_option("-s,--sched", scheduler_, "bvt, rr or null; bvt if it is not said");
+        create_command->add_option("-c,--cpus", cpus_, "takes these there, such as 2-3");
+        create_command->callback([this] { result_ = create_pool(scheduler_, cpus_); });
+        create_command->footer("Example: pvn pool create --sched rr --cpus 2-3");
+        auto* const destroy_command = pool_command->add_subcommand("destroy", "removes a pool without CPUs and domains");
+        destroy_command->add_option("pool", pool_, "its number")->required();
+        destroy_command->callback([this] { result_ = destroy_pool(pool_); });
+        auto* const add_command = pool_command->add_subcommand("add", "takes CPUs to a pool, from those in which they are");
+        add_command->add_option("pool", pool_, "its number")->required();
+        add_command->add_option("cpus", cpus_, "such as 0-3,6 or all")->required();
+        add_command->callback([this] { result_ = add_to_pool(pool_, cpus_); });
+        add_command->footer("The vCPUs that run there stay in their pool.\nExample: pvn pool add 1 2-3");
+        auto* const move_command = pool_command->add_subcommand("move", "takes a domain to a pool");
+        move_command->add_option("domain", name_, "name or id")->required();
+        move_command->add_option("pool", pool_, "its number")->required();
+        move_command->callback([this] { result_ = move_to_pool(name_, pool_); });
+        move_command->footer("Example: pvn pool move web 1");
+        pool_command->footer("Pool 0 is always there, and has a CPU always.  `pool = N` in a domain's description has it start there.\n"
+                             "Examples: pvn pool create --sched null --cpus 3\n          pvn pool move web 1");
+    }
+
     void add_observers()
     {
         auto* const top_command = with_json(add("top", "shows who uses the machine, again and again", [this] {
@@ -215,7 +243,8 @@ private:
     std::uint32_t new_weight_ = 0;
     CLI::Option *soft_ = nullptr, *batch_ = nullptr, *trace_seconds_ = nullptr;
     std::string vcpu_, cpus_, soft_cpus_;
-    std::uint32_t cpu_ = 0, times_ = 0;
+    std::string scheduler_ = "bvt";
+    std::uint32_t cpu_ = 0, times_ = 0, pool_ = 0;
     double new_trace_seconds_ = 0;
     std::string new_warp_, new_warp_limit_, new_unwarp_;
 };

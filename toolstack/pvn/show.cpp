@@ -60,8 +60,8 @@ int domain_info(Hypervisor const& hypervisor, std::string const& name, bool json
         print_json(out);
         return done;
     }
-    fmt::print("name     {}\nid       {}\nuuid     {}\nstate    {}\nmemory   {} MiB of at most {} MiB\nvcpus    {}\nweight   {}\ncpu      {:.3f} s\n", d.name(), i.id,
-               uuid_text(i.uuid), state_text(i), i.frames / 256, i.limit / 256, i.vcpus, i.weight, seconds(i.cpu_time));
+    fmt::print("name     {}\nid       {}\nuuid     {}\nstate    {}\nmemory   {} MiB of at most {} MiB\nvcpus    {}\npool     {}\nweight   {}\ncpu      {:.3f} s\n", d.name(), i.id,
+               uuid_text(i.uuid), state_text(i), i.frames / 256, i.limit / 256, i.vcpus, i.pool, i.weight, seconds(i.cpu_time));
     if (d.record) {
         auto const& c = d.record->config;
         fmt::print("kernel   {}\nramdisk  {}\ncmdline  {}\nends     on_poweroff {}, on_reboot {}, on_crash {}\nconsole  {}\n", c.kernel,

@@ -64,7 +64,7 @@ int pin_vcpu(std::string const& name, std::string const& vcpu, std::string const
         if (vcpu != "all" && vcpu != std::to_string(v.vcpu)) continue;
         found = true;
         auto const result = hypervisor.call(PVN_DOMAIN_SET_AFFINITY, domain.info.id, v.vcpu, hard_mask, soft_mask.value_or(v.soft_affinity));
-        if (result == -PVN_E_INVALID) throw Problem{fmt::format("no CPU of {} is online; `pvn host cpu list` shows those that are", cpus_text(hard_mask))};
+        if (result == -PVN_E_INVALID) throw Problem{fmt::format("no CPU of {} is online in its pool, {}; `pvn host cpu list` shows those that are", cpus_text(hard_mask), domain.info.pool)};
         Hypervisor::checked("pin the vCPU", result);
     }
     if (!found) throw Problem{fmt::format("{} has no vCPU {}; `pvn vcpu list {}` shows those that it has", domain.name(), vcpu, name)};

@@ -199,6 +199,8 @@ PVN_ASSERT_SIZE(struct pvn_phys_msi, 16);
 #define PVN_DOMAIN_REQUEST_VCPUS 0x913	/* a0: domain, a1: vCPUs to have online, 1 to all it has.  Asks the guest, by
 					   PVN_VIRQ_VCPUS; NOT_LISTENING if it has not bound that */
 
+#define PVN_DOMAIN_TAKE_TO_POOL	0x914	/* a0: domain, a1: pool of CPUs */
+
 struct pvn_vcpu_info {
 	uint32_t vcpu;
 	uint32_t state;			/* PVN_RUNSTATE_... */
@@ -236,7 +238,8 @@ struct pvn_domain_info {
 	uint64_t frames;
 	uint64_t limit;
 	uint64_t cpu_time;		/* ns */
-	uint32_t vcpus;
+	uint16_t vcpus;
+	uint16_t pool;
 	uint32_t weight;
 	uint8_t uuid[16];
 	char last_words[128];		/* why Paravane ended it, NUL-terminated; empty if it did not */
@@ -275,10 +278,30 @@ PVN_ASSERT_SIZE(struct pvn_trap_count, 32);
 #define PVN_SYSTEM_TRACE	0xa09	/* privileged.  a0: mask of 1 << PVN_TRACE_...; 0: stop */
 #define PVN_SYSTEM_TRACE_READ	0xa0a	/* privileged.  a0: CPU, a1: struct pvn_trace_record[a2].  Number taken */
 
+/* CPU pools.  Pool 0 has a CPU always; domains are made there.  All privileged. */
+#define PVN_SYSTEM_POOL_CREATE	0xa0b	/* a0: PVN_SCHED_POLICY_...  Number of the new pool; without CPUs */
+#define PVN_SYSTEM_POOL_DESTROY	0xa0c	/* a0: pool, without CPUs and domains */
+#define PVN_SYSTEM_POOL_INFO	0xa0d	/* a0: first pool, a1: struct pvn_pool_info[a2].  Number filled */
+#define PVN_SYSTEM_POOL_TAKE_CPU 0xa0e	/* a0: pool, a1: CPU, from the pool in which it is */
+
+#define PVN_SCHED_POLICY_BVT	0
+#define PVN_SCHED_POLICY_RR	1
+#define PVN_SCHED_POLICY_NULL	2
+
+struct pvn_pool_info {
+	uint32_t pool;
+	uint32_t policy;		/* PVN_SCHED_POLICY_... */
+	uint64_t cpus;			/* bit mask of those that run vCPUs */
+	uint32_t domains;
+	uint32_t reserved;
+};
+PVN_ASSERT_SIZE(struct pvn_pool_info, 24);
+
 struct pvn_cpu_info {
 	uint32_t cpu;
 	uint32_t apic_id;
-	uint32_t flags;			/* PVN_CPU_... */
+	uint16_t flags;			/* PVN_CPU_... */
+	uint16_t pool;
 	uint16_t domain;		/* of the vCPU that runs, if PVN_CPU_BUSY */
 	uint16_t vcpu;
 	uint32_t homes;			/* vCPUs that have their home here */
