@@ -48,7 +48,7 @@ void show_run_queues()
     for (std::uint32_t id = 0; id < cpu_count; ++id) {
         auto const& cpu = *all_cpus[id];
         auto const* const current = cpu.current.load();
-        log("CPU {}: {}", id, cpu.idle ? "idle" : cpu.in_guest ? "in a guest" : "in the hypervisor");
+        log("CPU {}: {}", id, cpu.idle ? "idle" : cpu.stay.in_guest ? "in a guest" : "in the hypervisor");
         for_each_domain([&](Domain& domain) {
             for (auto const* const vcpu : domain.all_vcpus())
                 if (vcpu->home == id && vcpu->state != VcpuState::offline)

@@ -456,7 +456,7 @@ void fill_info(PerCpu const& cpu, pvn_cpu_info& info)
     auto const now = clock::now();
     info.idle_time = queue.idle_time + (queue.running == nullptr && now > queue.idle_since ? now - queue.idle_since : 0);
     info.switches = queue.switches;
-    info.guest_exits = cpu.guest_exits;
+    info.guest_exits = cpu.stay.exits;
 }
 
 LockStatistics run_queue_locks()
@@ -534,14 +534,14 @@ void kick(PerCpu& cpu)
     bool const asked_already = cpu.reschedule.exchange(true);
     if (asked_already || cpu.id == this_cpu().id) return;
     // Elsewhere in the hypervisor it looks before it goes on.
-    if (cpu.in_guest || cpu.idle) local_apic::interrupt(cpu.apic_id);
+    if (cpu.stay.in_guest || cpu.idle) local_apic::interrupt(cpu.apic_id);
 }
 
 void notify(Vcpu& vcpu)
 {
     auto const active = vcpu.active.load();
     if (active == no_cpu || active == this_cpu().id) return;
-    if (all_cpus[active]->in_guest) local_apic::interrupt(all_cpus[active]->apic_id);
+    if (all_cpus[active]->stay.in_guest) local_apic::interrupt(all_cpus[active]->apic_id);
 }
 
 void choose()
@@ -591,7 +591,7 @@ void choose()
         else if (!self.reschedule)
             cpu::halt_with_interrupts();
         self.idle = false;
-        self.guest_exits = self.guest_exits + 1;  // it holds nothing that it found before
+        self.stay.count_exit();  // it holds nothing that it found before
         self.reschedule = true;
     }
 }

@@ -159,7 +159,7 @@ bool forgotten_by_all(Domain const& domain)
 {
     for (std::uint32_t id = 0; id < cpu_count; ++id) {
         auto const& cpu = *all_cpus[id];
-        if (!cpu.in_guest && !cpu.idle && cpu.guest_exits == domain.exits_when_gone[id]) return false;
+        if (!cpu.stay.in_guest && !cpu.idle && cpu.stay.exits == domain.exits_when_gone[id]) return false;
     }
     return true;
 }
@@ -174,7 +174,7 @@ void take_out(Domain& domain) PVN_REQUIRES(lock)
         auto* loaded = current.load();  // none is active: the CPU only still has its registers
         if (loaded != nullptr && loaded->domain == &domain) current.compare_exchange_strong(loaded, nullptr);
     }
-    for (std::uint32_t id = 0; id < cpu_count; ++id) domain.exits_when_gone[id] = all_cpus[id]->guest_exits;
+    for (std::uint32_t id = 0; id < cpu_count; ++id) domain.exits_when_gone[id] = all_cpus[id]->stay.exits;
 }
 
 }  // namespace

@@ -5,70 +5,59 @@
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
 #include "lib/lock.hpp"
+#include "tlb/rule.hpp"
 #include "trace/trace.hpp"
 
 namespace pvn::tlb {
 namespace {
 
-constinit std::atomic<std::uint64_t> translation_clock{1};
+constinit TranslationClock<std::atomic> translation_clock{};
 
-// Has every other CPU that is in a guest and of which `wanted` is true leave it.
+struct Cpus {
+    static std::uint32_t count() { return cpu_count; }
+    static std::uint32_t self() { return this_cpu().id; }
+    static GuestStay<std::atomic>& stay(std::uint32_t id) { return all_cpus[id]->stay; }
+    static void interrupt(std::uint32_t id) { local_apic::interrupt(all_cpus[id]->apic_id); }
+    template <class Condition>
+    static void wait_until(Condition condition)
+    {
+        for (std::uint64_t rounds = 1; !condition(); ++rounds) {
+            __builtin_ia32_pause();
+            if (rounds % long_wait == 0) waiting_long();
+        }
+    }
+};
+
 template <class Wanted>
 void flush(Wanted wanted)
 {
-    std::array<std::uint64_t, cpu_limit> exits;
-    std::uint64_t asked = 0;
-    auto const self = this_cpu().id;
-    for (std::uint32_t id = 0; id < cpu_count; ++id) {
-        auto& cpu = *all_cpus[id];
-        if (id == self || !cpu.in_guest.load() || !wanted(cpu)) continue;
-        exits[id] = cpu.guest_exits.load();
-        asked |= std::uint64_t{1} << id;
-        local_apic::interrupt(cpu.apic_id);
-    }
-    if (asked != 0) trace::note(PVN_TRACE_FLUSH, asked);
-    for (std::uint32_t id = 0; id < cpu_count; ++id)
-        if ((asked >> id & 1) != 0)
-            for (std::uint64_t rounds = 1; all_cpus[id]->in_guest.load() && all_cpus[id]->guest_exits.load() == exits[id]; ++rounds) {
-                __builtin_ia32_pause();
-                if (rounds % long_wait == 0) waiting_long();
-            }
+    Cpus cpus;
+    if (auto const asked = have_leave(cpus, wanted); asked != 0) trace::note(PVN_TRACE_FLUSH, asked);
 }
 
 }  // namespace
 
-// Whoever changes an entry reads `in_guest` afterwards.  If that is false still, this store comes later, and so does every
-// translation that this CPU makes.
-void entering_guest()
-{
-    auto& self = this_cpu();
-    self.guest_since.store(translation_clock.load(), std::memory_order_relaxed);
-    self.in_guest.store(true);
-}
+void entering_guest() { this_cpu().stay.enter(translation_clock); }
 
-void left_guest()
-{
-    auto& self = this_cpu();
-    self.in_guest.store(false, std::memory_order_relaxed);
-    self.guest_exits.store(self.guest_exits.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-}
+void left_guest() { this_cpu().stay.leave(); }
 
-void dropped(Domain& domain) { domain.dropped_at = translation_clock.fetch_add(1) + 1; }
+void dropped(Domain& domain) { domain.dropped_at = translation_clock.tick(); }
 
 void flush_dropped(DomainId owner)
 {
-    flush([&](PerCpu const& cpu) {
+    flush([&](std::uint32_t id) {
+        auto const& cpu = *all_cpus[id];
         auto const* const vcpu = cpu.current.load();
         if (vcpu == nullptr) return false;
         auto const& domain = *vcpu->domain;
-        return (domain.id == owner || domain.privileged) && cpu.guest_since.load() < domain.dropped_at;
+        return (domain.id == owner || domain.privileged) && cpu.stay.may_remember(domain.dropped_at);
     });
 }
 
 void flush_vcpus(Domain const& domain, std::uint64_t vcpus)
 {
-    flush([&](PerCpu const& cpu) {
-        auto const* const vcpu = cpu.current.load();
+    flush([&](std::uint32_t id) {
+        auto const* const vcpu = all_cpus[id]->current.load();
         return vcpu != nullptr && vcpu->domain == &domain && (vcpus >> vcpu->id.raw() & 1) != 0;
     });
 }

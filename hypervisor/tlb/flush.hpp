@@ -7,6 +7,8 @@
 //
 // The translation clock: page_tables_lock guards it.  It ticks when an entry loses what it named.  A CPU notes the time at which
 // it enters a guest; a domain the time at which it last dropped something.  Who entered later cannot hold it.
+//
+// The rule is rule.hpp; interleaving_test.cpp tries it, with the frame table, on CPUs that forget nothing.
 #pragma once
 
 #include <cstdint>

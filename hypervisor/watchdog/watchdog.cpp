@@ -55,9 +55,9 @@ void look()
     watch.next_look = now + second;
     auto const id = next_online(self);
     auto const& other = *all_cpus[id];
-    auto const exits = other.guest_exits.load();
+    auto const exits = other.stay.exits.load();
     if (id == self || !started) return;
-    if (!watch.begun || id != watch.cpu || exits != watch.exits || other.in_guest || other.idle) {
+    if (!watch.begun || id != watch.cpu || exits != watch.exits || other.stay.in_guest || other.idle) {
         if (watch.asked) asked[watch.cpu] = false;  // it got on before the NMI came
         watch = {watch.next_look, now, exits, id, false, true};
         return;

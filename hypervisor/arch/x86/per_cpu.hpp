@@ -10,6 +10,7 @@
 #include "arch/x86/registers.hpp"
 #include "arch/x86/root_copies.hpp"
 #include "lib/lock.hpp"
+#include "tlb/rule.hpp"
 
 namespace pvn {
 
@@ -27,10 +28,8 @@ struct PerCpu {
 
     // Written by this CPU, read by all.
     std::atomic<bool> online;
-    std::atomic<bool> in_guest;             // its TLB may hold translations of `current`; cleared before anything else is done
     std::atomic<bool> idle;                 // waits for an interrupt
-    std::atomic<std::uint64_t> guest_exits; // counts each such clearing, and the end of each wait
-    std::atomic<std::uint64_t> guest_since; // value of the translation clock (tlb/flush.hpp) when in_guest was set
+    tlb::GuestStay<std::atomic> stay;
     // Written by all, read by this one.
     std::atomic<bool> reschedule;           // who runs is in question
 
