@@ -186,6 +186,18 @@ $(B)/selftests-dom0.cpio.gz: $(B)/initramfs.cpio.gz $(B)/selftests.cpio.gz
 	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) boot/selftests.cpio.gz=$(B)/selftests.cpio.gz
 $(B)/selftests/.key: ;
 
+# stress-ng with its libraries, for dom0 and for domUs.
+.PHONY: stress
+stress: initramfs
+	@$(MAKE) $(B)/stress/initramfs.cpio.gz
+stress_files = usr/bin/stress-ng=/usr/bin/stress-ng $(foreach library,$(shell ldd /usr/bin/stress-ng 2>/dev/null | grep -o '/[^ ]*'),$(library:/%=%)=$(library))
+$(B)/stress/domu.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/domu $(stress_files)
+$(B)/stress/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/stress/domu.cpio.gz
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(stress_files) boot/stress.cpio.gz=$(B)/stress/domu.cpio.gz
+
 debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
 .PHONY: disk
 disk: initramfs ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian itself is cached outside the tree)
@@ -283,7 +295,7 @@ test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 .PHONY: test-system
 test-system: ## boots Linux as dom0 and drives it
 	@rm -f $(B)/results/system.json
-	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs initramfs-debug disk selftests && $(MAKE) iso GUEST=start && tests/system/run.py; \
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs initramfs-debug disk selftests stress && $(MAKE) iso GUEST=start && tests/system/run.py; \
 	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
 	echo 'system: there are no tests with Linux yet'; fi
 

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""stress-ng in dom0 and in two domUs at once: whatever it does to a kernel, the kernel has nothing to say and time goes on.
+
+Every stressor of a class runs at the same time as all others of it, in each domain those of another class.  The suite gives each
+class a few seconds; PARAVANE_STRESS=SECONDS gives it more: 240 is more than an hour in all.
+"""
+import os
+import re
+
+from lifecycle_tests import describe, start_linux
+from machine import Machine, check, free_frames
+from smp_tests import TROUBLE, end, in_domu
+
+SECONDS = int(os.environ.get('PARAVANE_STRESS', '5'))
+CLASSES = ('cpu', 'vm', 'scheduler', 'interrupt', 'filesystem')
+# Each stressor of the class once, of small size.  What stress-ng cannot do here it skips.
+COMMAND = ('stress-ng --class {0} --all 1 --timeout {1} --oomable --no-rand-seed --vm-bytes 4M --mmap-bytes 4M --hdd-bytes 1M --fallocate-bytes 1M '
+           '--temp-path /tmp --exclude {2}')
+# Not here: what asks for more memory or files than a domain without a disk has, or changes the machine's clock.
+EXCLUDE = 'bigheap,brk,stack,malloc,resources,softlockup,clock,schedpolicy,oom-pipe,swap,watchdog,reboot,tmpfs,ramfs,shm,shm-sysv,fork,vfork,vforkmany,copy-file,file-ioctl,aiol'
+
+
+def command(kind):
+    return COMMAND.format(kind, SECONDS, EXCLUDE)
+
+
+def stress(name, smp):
+    with Machine(name, smp=smp, memory=2048, initrd='build/stress/initramfs.cpio.gz', paravane='debug_exit dom0_mem=900M') as machine:
+        machine.boot()
+        before = free_frames(machine)
+        for domain, vcpus in (('two', 2), ('four', 4)):
+            describe(machine, f'{domain}.toml', name=domain, vcpus=vcpus, memory='400M', ramdisk='/boot/stress.cpio.gz')
+            start_linux(machine, f'{domain}.toml')
+        for round in range(len(CLASSES)):
+            kinds = [CLASSES[(round + i) % len(CLASSES)] for i in range(3)]
+            for domain, kind in zip(('two', 'four'), kinds[1:]):
+                in_domu(machine, domain, f'({command(kind)}; echo "ended"-$?) >/tmp/result 2>&1 & true')
+            output, _ = machine.run(command(kinds[0]), SECONDS * 10 + 240)
+            check('successful run completed' in output, f'{kinds[0]} in dom0:\n{output}')
+            for domain, kind in zip(('two', 'four'), kinds[1:]):
+                output = in_domu(machine, domain, 'wait; cat /tmp/result', SECONDS * 10 + 240)
+                check('successful run completed' in output, f'{kind} in {domain}:\n{output}')
+        for domain in ('two', 'four'):
+            log = in_domu(machine, domain, 'dmesg')  # below what the console showed before
+            check(not re.search(rf'^\[ *\d+\.\d+\] .*({TROUBLE})', log, re.M), f'{domain} is not content:\n{log}')
+        end(machine)
+        machine.must('pvn destroy two && pvn destroy four')
+        check(free_frames(machine) == before, 'memory was lost')
+        machine.must('pvn debug audit')
+
+
+def test_stress_one_cpu(_):
+    stress('stress_one_cpu', 1)
+
+
+def test_stress_two_cpus(_):
+    stress('stress_two_cpus', 2)
+
+
+def test_stress_four_cpus(_):
+    stress('stress_four_cpus', 4)
+
+
+TESTS = [test_stress_one_cpu, test_stress_two_cpus, test_stress_four_cpus]
+for test in TESTS:
+    test.boots_itself = True
