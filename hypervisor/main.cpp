@@ -17,6 +17,7 @@
 #include "dispatcher/schedule.hpp"
 #include "domain/builder.hpp"
 #include "domain/domain.hpp"
+#include "grant/grants.hpp"
 #include "interrupts/interrupts.hpp"
 #include "interrupts/local_apic.hpp"
 #include "machine.hpp"
@@ -65,6 +66,11 @@ public:
     {
         auto const* const domain = domains::find(mapper);
         return domain != nullptr && domain->privileged;
+    }
+    bool has_granted(DomainId mapper, MachineFrame frame) override
+    {
+        auto const* const domain = domains::find(mapper);
+        return domain != nullptr && grant::maps(*domain, frame);
     }
     void frame_freed(MachineFrame frame) override PVN_UNCHECKED { domains::frame_freed(frame); }
 };

@@ -11,6 +11,8 @@
 #include "arch/x86/per_cpu.hpp"
 #include "domain/vcpu.hpp"
 #include "event/port_table.hpp"
+#include "grant/mappings.hpp"
+#include "grant/table.hpp"
 #include "lib/bounded.hpp"
 #include "lib/lock.hpp"
 #include "lib/result.hpp"
@@ -61,6 +63,9 @@ struct Domain {
     std::array<pvn_vcpu_page*, vcpu_limit> vcpu_pages{};
     SpinLock ports_lock{Rank::ports};
     event::PortTable ports PVN_GUARDED_BY(ports_lock);
+
+    grant::Table grants PVN_GUARDED_BY(page_tables_lock){};
+    grant::Mappings mappings PVN_GUARDED_BY(page_tables_lock){};
 
     std::array<TrapCount, 64> traps{};       // approximate when several of its vCPUs trap
     std::uint32_t refused_stores{};          // of which a line was logged; likewise

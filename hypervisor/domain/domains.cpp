@@ -13,6 +13,7 @@
 #include "console/log.hpp"
 #include "domain/domain.hpp"
 #include "dispatcher/notify.hpp"
+#include "grant/grants.hpp"
 #include "lib/bounded.hpp"
 #include "machine.hpp"
 #include "time/clock.hpp"
@@ -84,6 +85,7 @@ void free_own(Domain& domain) PVN_UNCHECKED  // nobody else knows it
         ldt::free(*vcpu);
         free_own_frame(frame_of(vcpu).raw() * page_size);
     }
+    grant::free_memory(domain);
     free_run(frame_of(&domain), domain_pages);
 }
 
@@ -389,7 +391,9 @@ Result<void> destroy(DomainId id)
             if (vcpu->root.raw() != 0) table_lock->drop_root(vcpu->root);
             vcpu->root = MachineFrame{};
         }
+        grant::drop_table(table_lock, domain);
     }
+    if (!grant::end_some_mappings(domain)) return Fail{Error::again};
     // Bounded: some slices of the frame table for each call, and others may have the lock in between.
     constexpr std::uint64_t budget = 8192;
     constexpr int slices = 8;

@@ -83,7 +83,7 @@ private:
             return table_.type(target) == PageType::shared && table_.frame(target).guest() == mapper;
         if (counted && owner == no_owner)
             return false;
-        return owner == mapper || table_.memory().may_map_foreign(mapper, target);
+        return owner == mapper || table_.memory().may_map_foreign(mapper, target) || table_.memory().has_granted(mapper, target);
     }
 
     void compare(MachineFrame frame)
@@ -92,7 +92,7 @@ private:
         auto const& tally = scratch_[frame.raw() - first_];
         bool const counted = f.owner() != no_owner && f.owner() != device_owner;
         std::uint64_t const own = (f.has(Frame::promoted) ? 1U : 0U) + std::uint64_t{f.held};
-        auto const count = (counted ? 1U : 0U) + own + tally.general;
+        auto const count = (counted ? 1U : 0U) + own + f.readers() + tally.general;
         auto const type_count = own + tally.typed;
         if (f.count != count)
             found({Discrepancy::Kind::count, frame, frame, 0, count, f.count});

@@ -81,6 +81,19 @@ public:
     // No longer.  Busy while it is mapped; wrong_type if it is not shared.
     Result<void> unshare(MachineFrame);
 
+    // --- Grants (granted.cpp) ----------------------------------------------------------------------------------------------
+
+    // A frame of the domain is in use by whom it was granted to, or is copied to or from.  Each take has one drop.  Errors: invalid,
+    // range, no_space; to write: wrong_type.
+    Result<void> take_granted(DomainId owner, MachineFrame, bool to_write);
+    void drop_granted(MachineFrame, bool to_write);
+    // A level-1 entry that is not present becomes one that maps a frame which the caller has taken for as much.  For domains that may
+    // not map foreign frames there is no other way to such an entry: they cannot move or copy it.
+    // Errors: as write_entry(); exists: the entry is present.
+    Result<void> map_granted(DomainId mapper, MachineFrame table, unsigned index, Entry);
+    // That entry, if it is still there: a domain can clear it, or give up the table.  CPUs may still remember it afterwards.
+    void unmap_granted(DomainId mapper, MachineFrame table, unsigned index, MachineFrame);
+
     // --- The end of a domain (tear_down.cpp) --------------------------------------------------------------------------------
 
     // Empties the tables of a dead domain and frees its frames; Memory::frame_freed hears of each.  Looks at frames from
@@ -97,7 +110,12 @@ public:
     unsigned physical_bits() const { return physical_bits_; }
 
 private:
-    struct Place;  // an entry of a promoted table
+    struct Place {  // an entry of a promoted table
+        MachineFrame table;
+        unsigned level;
+        unsigned index;
+        std::uint64_t* address;
+    };
 
     Frame& at(MachineFrame frame) const { return frames_[frame.raw()]; }
     Result<void> check_owned(DomainId, MachineFrame) const;
@@ -117,6 +135,7 @@ private:
     Result<void> take_entry(DomainId, unsigned level, Entry);
     Result<void> take_child(DomainId, unsigned level, MachineFrame);
     Result<void> take_page(DomainId, Entry);
+    Result<void> take_mapping(Entry, PageType);
     void drop_entry(unsigned level, Entry);
     void remember_cacheability(unsigned level, Entry);
 

@@ -38,6 +38,9 @@ public:
     // May the domain map a frame that is not its own: another domain's, or no RAM at all?  Never asked for the hypervisor's.
     virtual bool may_map_foreign(DomainId mapper, MachineFrame) = 0;
 
+    // For the audit: has that domain a grant of the frame mapped?
+    virtual bool has_granted(DomainId, MachineFrame) { return false; }
+
     // Tear-down freed the frame.  As after release(), see there.
     virtual void frame_freed(MachineFrame) = 0;
 

@@ -10,13 +10,6 @@ namespace pvn::frames {
 using LiveEntry = std::atomic_ref<std::uint64_t>;
 static_assert(LiveEntry::is_always_lock_free);
 
-struct FrameTable::Place {
-    MachineFrame table;
-    unsigned level;
-    unsigned index;
-    std::uint64_t* address;
-};
-
 namespace {
 
 // Do both entries need the same references?  Writable counts in leaves only: what a mapping can do is over-estimated from its
@@ -224,7 +217,12 @@ Result<void> FrameTable::take_page(DomainId domain, Entry entry)
     } else if (owner != domain && (owner == no_owner || !memory_.may_map_foreign(domain, page))) {
         return Fail{Error::range};
     }
-    PVN_CHECK(entry.writable() ? take_both(page, type) : take_general(f));
+    return take_mapping(entry, type);
+}
+
+Result<void> FrameTable::take_mapping(Entry entry, PageType type)
+{
+    PVN_CHECK(entry.writable() ? take_both(entry.frame(), type) : take_general(at(entry.frame())));
     remember_cacheability(1, entry);
     return {};
 }

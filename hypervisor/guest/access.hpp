@@ -75,6 +75,10 @@ public:
     {
         return guest::copy(this->vcpu_, this->address_ + index * sizeof(T), &value, sizeof(T), guest::Access::write);
     }
+    Result<void> write(LockedFrames const& frames, std::uint64_t first, std::span<T> values) const
+    {
+        return guest::copy(frames, this->vcpu_, this->address_ + first * sizeof(T), values.data(), values.size_bytes(), guest::Access::write);
+    }
     Result<void> write(LockedFrames const& frames, T value, std::uint64_t index) const
     {
         return guest::copy(frames, this->vcpu_, this->address_ + index * sizeof(T), &value, sizeof(T), guest::Access::write);

@@ -11,6 +11,7 @@
 #include "base.h"
 #include "domain_page.h"
 #include "errors.h"
+#include "grant.h"
 #include "notes.h"
 #include "slot.h"
 #include "start_info.h"

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "frames/testing/fake_memory.hpp"
 
@@ -28,6 +29,7 @@ public:
 
     Driver()
     {
+        memory().granted = [this](DomainId mapper, MachineFrame frame) { return has_granted(mapper, frame, false); };
         for (std::uint64_t i = ram; i < total; ++i)
             table().mark_device(MachineFrame{i});
         for (std::uint64_t i = 0; i < ram; ++i) {
@@ -82,7 +84,7 @@ private:
 
         if (dying_ == domain)
             domain = DomainId{static_cast<std::uint16_t>((domain.raw() + 1) % domains)};
-        unsigned const operation = b[0] % 20;
+        unsigned const operation = b[0] % 24;
         if ((b[7] & 0xc0) != 0)
             guide(operation, domain, frame, target);
         auto const value = entry(target, b[5], b[6]);
@@ -125,6 +127,13 @@ private:
         case 17: tear_down(domain, b[7]); break;
         case 18:
         case 19: guest_store(domain, frame, index, value, b[7]); break;
+        case 20:
+        case 21: did(map_grant(domain, frame, index, Entry{value})); break;
+        case 22: unmap_grant(b[7]); break;
+        case 23:  // as for a copy
+            did(table().take_granted(domain, target, detail));
+            if (succeeded) table().drop_granted(target, detail);
+            break;
         default: break;
         }
         ++(succeeded ? statistics_.done : statistics_.refused);
@@ -150,6 +159,8 @@ private:
             return find(frame, [](PageType t) { return t == PageType::none; });
         if (operation == 11)
             return find(frame, [](PageType t) { return t == PageType::l4; });
+        if (operation == 20 || operation == 21)
+            return find(frame, [](PageType t) { return t == PageType::l1; });
         if (operation == 4 || (operation >= 5 && operation <= 10))
             find(frame, [](PageType t) { return is_table(t); });
         else if (operation >= 18)
@@ -190,7 +201,7 @@ private:
 
     void drop_hold(MachineFrame frame, PageType type)
     {
-        if (table().type(frame) != type || table().held(frame) == 0)
+        if (table().type(frame) != type || table().held(frame) == granted(frame, true))
             return;
         if (type == PageType::writable)
             return table().drop_writable(frame);
@@ -219,9 +230,12 @@ private:
             next_ = 0;
             for (std::uint64_t i = 0; i < ram; ++i) {
                 MachineFrame const frame{i};
-                while (table().owner(frame) == domain && table().held(frame) > 0)
+                while (table().owner(frame) == domain && table().held(frame) > granted(frame, true))
                     drop_hold(frame, table().type(frame));
             }
+            for (std::size_t i = grants_.size(); i-- > 0;)
+                if (grants_[i].mapper == domain)
+                    end_grant(i);
         }
         next_ = *table().tear_down(*dying_, next_, 1 + detail * 4U);
         if (next_ != table().size())
@@ -233,8 +247,50 @@ private:
             memory().complaint = "tear-down with any budget did not end";
         // What remains is only there because another domain has it mapped.
         for (std::uint64_t i = 0; i < ram; ++i)
-            if (table().owner(MachineFrame{i}) == dead && !mapped_by_other(dead, MachineFrame{i}))
+            if (table().owner(MachineFrame{i}) == dead && !mapped_by_other(dead, MachineFrame{i}) && granted(MachineFrame{i}) == 0)
                 memory().complaint = "tear-down left a frame that nobody maps";
+    }
+
+    // --- Grants: what the hypervisor's list of mappings would say ---
+    struct Grant {
+        DomainId mapper;
+        MachineFrame frame, table;
+        unsigned index;
+        bool to_write;
+    };
+    std::uint32_t granted(MachineFrame frame, bool only_to_write = false) const
+    {
+        return static_cast<std::uint32_t>(std::ranges::count_if(grants_, [=](Grant const& g) { return g.frame == frame && (g.to_write || !only_to_write); }));
+    }
+    Result<void> map_grant(DomainId mapper, MachineFrame at, unsigned index, Entry entry)
+    {
+        auto const frame = entry.frame();
+        auto const owner = table().owner(frame);
+        if (!is_domain(owner) || owner == dying_)
+            return Fail{Error::range};
+        PVN_CHECK(table().take_granted(owner, frame, entry.writable()));
+        if (auto const mapped = table().map_granted(mapper, at, index, entry); !mapped) {
+            table().drop_granted(frame, entry.writable());
+            return mapped;
+        }
+        grants_.push_back({mapper, frame, at, index, entry.writable()});
+        return {};
+    }
+    void unmap_grant(std::uint8_t which)
+    {
+        if (!grants_.empty())
+            end_grant(which % grants_.size());
+    }
+    void end_grant(std::size_t which)
+    {
+        auto const grant = grants_[which];
+        grants_.erase(grants_.begin() + static_cast<std::ptrdiff_t>(which));
+        table().unmap_granted(grant.mapper, grant.table, grant.index, grant.frame);
+        table().drop_granted(grant.frame, grant.to_write);
+    }
+    bool has_granted(DomainId mapper, MachineFrame frame, bool writable) const
+    {
+        return std::ranges::any_of(grants_, [=](Grant const& g) { return g.mapper == mapper && g.frame == frame && (g.to_write || !writable); });
     }
 
     bool mapped_by_other(DomainId domain, MachineFrame frame)
@@ -327,7 +383,7 @@ private:
             bool const shared = owner_of_target == hypervisor_owner && table().type(target) == PageType::shared &&
                                 machine_.frames[target.raw()].guest() == owner;
             bool const foreign = owner == memory().privileged && owner_of_target != hypervisor_owner && owner_of_target != no_owner;
-            if (!own && !shared && !foreign)
+            if (!own && !shared && !foreign && !has_granted(owner, target, e.writable()))
                 broken = "a stranger maps a frame";
         });
         for (std::uint64_t i = 0; i < total; ++i) {
@@ -360,6 +416,7 @@ private:
     }
 
     Machine machine_{total};
+    std::vector<Grant> grants_;
     Snapshot before_step_, before_promotion_;
     std::optional<DomainId> dying_;
     std::uint64_t next_ = 0;

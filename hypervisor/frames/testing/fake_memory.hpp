@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -48,6 +49,7 @@ public:
     }
     void root_retired(MachineFrame l4) override { kept_roots.erase(l4.raw()); }
     bool may_map_foreign(DomainId mapper, MachineFrame) override { return mapper == privileged; }
+    bool has_granted(DomainId mapper, MachineFrame frame) override { return granted && granted(mapper, frame); }
     void frame_freed(MachineFrame frame) override { freed.push_back(frame); }
 
     struct RootChange {
@@ -60,6 +62,7 @@ public:
     std::vector<Page> pages;
     FrameTable* frames = nullptr;
     DomainId privileged{0};
+    std::function<bool(DomainId, MachineFrame)> granted;
     std::set<std::uint64_t> stale_writable;  // a CPU may still have it mapped writable
     std::set<std::uint64_t> stale_walks;     // a CPU may still walk it
     std::map<std::uint64_t, Page> roots;     // copies of level-4 tables in use

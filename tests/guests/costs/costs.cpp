@@ -125,6 +125,33 @@ void page_tables()
     must(hypercall(PVN_MMU_SET_ROOT, guest::start().tables_pfn));
 }
 
+// To itself: a granter costs no other work than another one would.
+void grants()
+{
+    auto* const table = static_cast<std::uint64_t*>(guest::allocate_page());
+    auto const* const granted = guest::allocate_page();
+    auto const* const own = guest::allocate_page();
+    auto const word = PVN_GRANT_VALID | std::uint64_t{guest::start().domain_id} << PVN_GRANT_DOMAIN_SHIFT | guest::pfn_of(granted) << PVN_GRANT_PFN_SHIFT;
+    for (unsigned i = 0; i < 32; ++i) table[i] = word;
+    must(hypercall(PVN_GRANT_SET_TABLE, 0, guest::pfn_of(table)));
+    static pvn_grant_copy copies[32];
+    static pvn_grant_map maps[32];
+    static pvn_grant_unmap ends[32];
+    auto const copy = [&](std::uint64_t count, std::uint16_t bytes) {
+        for (std::uint32_t i = 0; i < count; ++i) copies[i] = {guest::pfn_of(own) * 4096, i, guest::start().domain_id, 0, 0, bytes, 0};
+        must(hypercall(PVN_GRANT_COPY, reinterpret_cast<std::uint64_t>(copies), count));
+    };
+    measure("grant_copy_of_64_bytes", [&] { copy(1, 64); });
+    measure("grant_copy_of_page", [&] { copy(1, 4096); });
+    measure("grant_copy_of_32_pages_each", [&] { copy(32, 4096); }, 32);
+    measure("grant_map_and_unmap_32_each", [&] {
+        for (unsigned i = 0; i < 32; ++i) maps[i] = {guest::start().domain_id, 0, i, address + (100 + i) * 4096, 0, 0};
+        must(hypercall(PVN_GRANT_MAP, reinterpret_cast<std::uint64_t>(maps), 32));
+        for (unsigned i = 0; i < 32; ++i) ends[i] = {maps[i].handle, 0};
+        must(hypercall(PVN_GRANT_UNMAP, reinterpret_cast<std::uint64_t>(ends), 32));
+    }, 32);
+}
+
 void one_vcpu()
 {
     measure("empty_hypercall", [] { CHECK_EQUAL(hypercall(PVN_SYSTEM_VERSION), PVN_ABI_VERSION); });
@@ -138,6 +165,8 @@ void one_vcpu()
     CHECK_EQUAL(upcalls, batches * in_batch + 1);
     guest::vcpu().event_mask = 1;
     must(hypercall(PVN_EVENT_CLOSE, port));
+
+    grants();
 
     measure("yield_alone", [] { must(hypercall(PVN_SCHED_YIELD)); });
     measure("set_timer", [] { must(hypercall(PVN_VCPU_SET_TIMER, 0)); });
