@@ -47,6 +47,7 @@ $(B)/.setup: .packages .make/setup
 
 # -------------------------------------------------------------------------------------------------------------- hypervisor
 
+CC := clang-19
 CXX := clang++-19
 LD := ld.lld-19
 FREESTANDING := -std=c++23 -ffreestanding -fno-exceptions -fno-rtti -mno-red-zone -mno-sse -mno-mmx -mno-avx \
@@ -140,7 +141,7 @@ linux-debug: $(B)/.setup ## builds the same with the kernel's checks of itself (
 .PHONY: toolstack
 toolstack: $(B)/.setup ## builds pvn, the toolstack of dom0, into build/toolstack/pvn
 	$(call say,CMAKE,toolstack)
-	$(Q)test -f $(B)/toolstack/build.ninja || CXX=$(CXX) cmake -S toolstack -B $(B)/toolstack -G Ninja -DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld-19 >$(B)/toolstack.log
+	$(Q)test -f $(B)/toolstack/build.ninja || CC=$(CC) CXX=$(CXX) cmake -S toolstack -B $(B)/toolstack -G Ninja -DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld-19 >$(B)/toolstack.log
 	$(Q)ninja -C $(B)/toolstack $(if $(filter 0,$(V)),--quiet,-v)
 
 initramfs_files := $(shell find tests/system/initramfs tests/system/domu -type f 2>/dev/null)
@@ -151,14 +152,14 @@ $(B)/hello.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
 	$(Q).make/initramfs $@ tests/system/domu
 # Test guests that dom0 starts as domUs, beside a Linux that must not notice.
-domu_guests := $(filter hostile_%,$(guest_names)) start timer
-dom0_files := usr/bin/pvn=$(B)/toolstack/pvn usr/bin/lock_fight=$(B)/lock_fight boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
+domu_guests := $(filter hostile_%,$(guest_names)) start store timer
+dom0_files := usr/bin/pvn=$(B)/toolstack/pvn usr/bin/pvn-stored=$(B)/toolstack/pvn-stored usr/bin/lock_fight=$(B)/lock_fight boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
 	usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash $(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf) \
 	$(foreach terminal,l/linux v/vt100 v/vt220 x/xterm x/xterm-256color,lib/terminfo/$(terminal)=/lib/terminfo/$(terminal))
-$(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/lock_fight $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
+$(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(B)/lock_fight $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
 	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files)
-$(B)/vmlinux $(B)/toolstack/pvn: ;
+$(B)/vmlinux $(B)/toolstack/pvn $(B)/toolstack/pvn-stored: ;
 
 # The same with the kernel that checks itself, for dom0 and for its domUs.
 .PHONY: initramfs-debug
@@ -202,8 +203,8 @@ debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
 .PHONY: disk
 disk: initramfs ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian itself is cached outside the tree)
 	@$(MAKE) $(B)/debian.img
-$(B)/debian.img: $(debian_files) tests/system/initramfs/root/hello.toml $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/vmlinux .make/disk | $(B)/.setup
-	$(Q).make/disk $@ tests/system/debian usr/bin/pvn=$(B)/toolstack/pvn boot/vmlinux=$(B)/vmlinux boot/hello.cpio.gz=$(B)/hello.cpio.gz \
+$(B)/debian.img: $(debian_files) tests/system/initramfs/root/hello.toml $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(B)/vmlinux .make/disk | $(B)/.setup
+	$(Q).make/disk $@ tests/system/debian usr/bin/pvn=$(B)/toolstack/pvn usr/bin/pvn-stored=$(B)/toolstack/pvn-stored boot/vmlinux=$(B)/vmlinux boot/hello.cpio.gz=$(B)/hello.cpio.gz \
 		root/hello.toml=tests/system/initramfs/root/hello.toml
 
 # --------------------------------------------------------------------------------------------------------------------- run
@@ -287,7 +288,7 @@ test-guests: hypervisor ## boots each test guest in QEMU and judges its output (
 test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 	@mkdir -p $(B)/results
 	@rm -f $(B)/results/toolstack.json $(B)/results/toolstack-gtest.json
-	@test -f $(B)/toolstack-tests/build.ninja || CXX=$(CXX) cmake -S toolstack -B $(B)/toolstack-tests -G Ninja -DPARAVANE_TESTS=ON >$(B)/toolstack-tests.log
+	@test -f $(B)/toolstack-tests/build.ninja || CC=$(CC) CXX=$(CXX) cmake -S toolstack -B $(B)/toolstack-tests -G Ninja -DPARAVANE_TESTS=ON >$(B)/toolstack-tests.log
 	@ninja -C $(B)/toolstack-tests --quiet toolstack_test
 	@$(B)/toolstack-tests/toolstack_test --gtest_brief=1 --gtest_output=json:$(B)/results/toolstack-gtest.json || true
 	@tests/gtest_counts.py toolstack $(B)/results/toolstack-gtest.json $(B)/results/toolstack.json

@@ -31,14 +31,15 @@ std::string_view GuestBuilder::load_kernel(std::span<std::byte const> file)
     return {};
 }
 
-std::string_view GuestBuilder::place(bool with_console)
+std::string_view GuestBuilder::place(bool with_rings)
 {
     constexpr std::uint64_t per_table = 512, slack = 256;
     auto& l = layout_;
     l.start_info_pfn = image_.highest / page_size;
     l.stack_pfn = l.start_info_pfn + 1;
-    l.console_pfn = with_console ? l.stack_pfn + 1 : 0;
-    l.tables_pfn = l.stack_pfn + (with_console ? 2 : 1);
+    l.console_pfn = with_rings ? l.stack_pfn + 1 : 0;
+    l.store_pfn = with_rings ? l.stack_pfn + 2 : 0;
+    l.tables_pfn = l.stack_pfn + (with_rings ? 3 : 1);
     // An upper bound: the window at VIRTUAL_BASE and the direct map, each with its own tables at every level.
     auto const direct_l1 = image_.direct_map_base ? upwards(memory_.end(), per_table) : 0;
     auto const fixed = 1 + direct_l1 + upwards(direct_l1, per_table) + upwards(direct_l1, per_table * per_table) + 8;
@@ -93,6 +94,7 @@ pvn_start_info& GuestBuilder::start_info(std::string_view command_line)
     info.initrd_address = layout_.initrd_pfn * page_size;
     info.initrd_size = initrd_size_;
     info.console_pfn = layout_.console_pfn;
+    info.store_pfn = layout_.store_pfn;
     auto const length = std::min(command_line.size(), sizeof info.command_line - 1);
     std::memcpy(info.command_line, command_line.data(), length);
     return info;

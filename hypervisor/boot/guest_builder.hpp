@@ -28,7 +28,7 @@ protected:
 
 struct GuestLayout {
     std::uint64_t start_info_pfn, stack_pfn, tables_pfn, tables_count, first_free_pfn, mapped_end_pfn, initrd_pfn;
-    std::uint64_t console_pfn;   // 0: none asked for
+    std::uint64_t console_pfn, store_pfn;  // 0: none asked for
 };
 
 class GuestBuilder {
@@ -37,7 +37,7 @@ public:
 
     // Each returns what is wrong; empty: nothing.  In this order.
     std::string_view load_kernel(std::span<std::byte const> file);
-    std::string_view place(bool with_console);
+    std::string_view place(bool with_rings);
     std::string_view load_initrd(std::span<std::byte const> initrd);
     // Fills what the layout knows; the caller adds identity, map and ports, before build_tables().
     pvn_start_info& start_info(std::string_view command_line);

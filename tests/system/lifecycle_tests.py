@@ -25,9 +25,10 @@ def domains(machine):
 def snapshot(machine):
     """What a command that failed must leave as it was: domains, free memory, files, processes."""
     listed = sorted((name, d['id'], d['uuid'], d['memory_bytes']) for name, d in domains(machine).items())
-    files = machine.must('ls /run/pvn /var/log/pvn').split('\n', 1)[1]
+    files = machine.must('ls /run/pvn /var/log/pvn | grep -v "^store\\."').split('\n', 1)[1]
+    nodes = [line for line in machine.must('pvn store ls -r -p').split('\n')[1:] if not re.match(r' *(local|domain) ', line)]
     keepers = machine.must('ps | grep -c "[p]vn-keeper"; true').split('\n')[-1]
-    return listed, free_frames(machine), files, keepers
+    return listed, free_frames(machine), files, keepers, nodes
 
 
 def describe(machine, file, **keys):
@@ -157,7 +158,7 @@ def test_interrupted_create(machine):
     """Ctrl-C and kill -9 at every step of a create: afterwards all is as before."""
     before = snapshot(machine)
     describe(machine, 'small.toml')
-    for step in ['start', 'read', 'locked', 'checked', 'announced', 'created', 'populated', 'loaded', 'promoted', 'built', 'kept', 'done']:
+    for step in ['start', 'read', 'locked', 'checked', 'announced', 'created', 'populated', 'loaded', 'promoted', 'built', 'introduced', 'kept', 'done']:
         refused(machine, f'PVN_TEST_SIGNAL_AT={step}:2 pvn create small.toml', 'pvn: interrupted; nothing was left behind')
         check(snapshot(machine) == before, f'Ctrl-C at {step} left something behind')
         if step == 'done':
@@ -165,7 +166,7 @@ def test_interrupted_create(machine):
         output, code = machine.run(f'PVN_TEST_SIGNAL_AT={step}:9 pvn create small.toml', SLOW)
         check(code == 137, f'{step}: exit code {code}: {output}')
         output = machine.must('pvn list', SLOW)  # whoever comes next puts it in order, and says so
-        known = step in ('announced', 'created', 'populated', 'loaded', 'promoted', 'built', 'kept')
+        known = step in ('announced', 'created', 'populated', 'loaded', 'promoted', 'built', 'introduced', 'kept')
         check(('removed hello, which an interrupted pvn had left unfinished' in output) == known, f'{step}: {output}')
         check(snapshot(machine) == before, f'kill -9 at {step} left something behind')
     # A real Ctrl-C, from the terminal.

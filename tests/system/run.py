@@ -15,10 +15,11 @@ import lifecycle_tests
 import see_tests
 import selftest_tests
 import smp_tests
+import store_tests
 import stress_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + store_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
 
 
 def main():

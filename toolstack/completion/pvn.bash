@@ -17,7 +17,7 @@ _pvn()
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host pool top trace --help --version'
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host pool store top trace --help --version'
     else
         case "$command" in
         create) choices='--console --paused --dry-run --json --help' ;;
@@ -52,6 +52,15 @@ _pvn()
             *,create) choices='--sched --cpus --help' ;;
             3,move) choices="dom0 $(_pvn_domains) --help" ;;
             3,add | *,destroy | 4,move) choices="$(_pvn_pools) --help" ;;
+            esac
+            ;;
+        store)
+            case "$COMP_CWORD,${COMP_WORDS[2]}" in
+            2,*) choices='ls read write rm watch chmod --help' ;;
+            *,ls) choices='--recursive --permissions --json --help' ;;
+            *,read) choices='--json --help' ;;
+            *,watch) choices='--depth --count --json --help' ;;
+            *) choices='--help' ;;
             esac
             ;;
         top) choices='--batch --interval --json --help' ;;

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -16,6 +17,7 @@
 #include "boot/guest_builder.hpp"
 #include "lib/cpu_list.hpp"
 #include "lib/registry.hpp"
+#include "lib/store_client.hpp"
 
 namespace pvn::tools {
 namespace {
@@ -98,7 +100,7 @@ void checkpoint(char const* name)
     stop_if_interrupted();
 }
 
-NewDomain::NewDomain(Hypervisor const& hypervisor, DomainConfig const& config, Images const& images, Uuid const& uuid) : hypervisor_{hypervisor}
+NewDomain::NewDomain(Hypervisor const& hypervisor, DomainConfig const& config, Images const& images, Uuid const& uuid) : hypervisor_{hypervisor}, uuid_{uuid}
 {
     pvn_domain_create request{};
     std::memcpy(request.uuid, uuid.data(), uuid.size());
@@ -155,10 +157,13 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
         info.map[0] = {0, frames, PVN_MAP_RAM, 0};
         console_port_ = static_cast<std::uint32_t>(hypervisor_.must("make the console's event channel", PVN_DOMAIN_EVENT_ALLOC, id_, 0));
         info.console_port = console_port_;
+        store_port_ = static_cast<std::uint32_t>(hypervisor_.must("make the store's event channel", PVN_DOMAIN_EVENT_ALLOC, id_, 0));
+        info.store_port = store_port_;
         expect(builder.build_tables(), config.kernel);
         builder.for_each_table([&](std::uint64_t pfn, unsigned level) { promotions.push_back({PVN_MMU_OP_PROMOTE, 0, pfn, level, 0, 0}); });
         layout = builder.layout();
         console_frame_ = memory.mfn(layout.console_pfn);
+        store_frame_ = memory.mfn(layout.store_pfn);
     }  // Nothing of it is mapped writable here any more: what is to be a page table must not be.
     for (std::size_t done = 0; done < promotions.size(); done += PVN_MMU_QUEUE_MAX)
         hypervisor_.must("make the start-up page tables", PVN_DOMAIN_MMU_QUEUE, id_, promotions.data() + done,
@@ -187,10 +192,32 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
         Hypervisor::checked("say where the domain may run", pinned);
     }
     checkpoint("built");
+    introduce(config);
+    checkpoint("introduced");
+}
+
+// The domain has a place of its own in the store, which it owns; its name and uuid there are dom0's.
+void NewDomain::introduce(DomainConfig const& config)
+{
+    StoreClient store;
+    auto const home = fmt::format("/local/domain/{}", id_);
+    store.introduce(id_, uuid_, store_frame_, store_port_);
+    store.transact([&] {
+        store.write(home, "");
+        store.set_permissions(home, {id_, false, false, {}});
+        std::array<std::uint8_t, 16> raw{};
+        std::ranges::copy(uuid_, raw.begin());
+        for (auto const& [name, value] : {std::pair{"name", config.name}, std::pair{"uuid", uuid_text(reinterpret_cast<std::uint8_t const(&)[16]>(*raw.data()))}}) {
+            auto const path = fmt::format("{}/{}", home, name);
+            store.write(path, value);
+            store.set_permissions(path, {store::dom0, false, false, {{id_, true, false}}});
+        }
+    });
 }
 
 void destroy_domain(Hypervisor const& hypervisor, std::uint16_t id)
 {
+    if (store_runs()) StoreClient{}.release(id);  // it has a page of the domain's mapped
     for (;;) {
         auto const result = hypervisor.call(PVN_DOMAIN_DESTROY, id);
         if (result == 0) return;

@@ -37,10 +37,12 @@ public:
 
 private:
     void build(DomainConfig const&, Images const&);
+    void introduce(DomainConfig const&);
     Hypervisor const& hypervisor_;
     std::uint16_t id_ = 0;
-    std::uint64_t console_frame_ = 0;
-    std::uint32_t console_port_ = 0;
+    Uuid uuid_;
+    std::uint64_t console_frame_ = 0, store_frame_ = 0;
+    std::uint32_t console_port_ = 0, store_port_ = 0;
     bool kept_ = false;
 };
 

@@ -64,11 +64,16 @@ void stop_if_interrupted()
     if (is_interrupted()) throw Problem{"interrupted; nothing was left behind"};
 }
 
-Registry::Registry()
+void make_folders()
 {
     std::error_code error;
     fs::create_directories(run_folder(), error);
     fs::create_directories("/var/log/pvn", error);
+}
+
+Registry::Registry()
+{
+    make_folders();
     lock_ = File{open((run_folder() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
     if (lock_.get() < 0) throw Problem{fmt::format("cannot write to {}: run this command as root", run_folder())};
     while (flock(lock_.get(), LOCK_EX) != 0) {

@@ -43,6 +43,7 @@ private:
 };
 
 std::string run_folder();
+void make_folders();  // that, and the one for logs; who may not finds out later
 std::string console_socket(std::string const& name);
 std::string console_log(std::string const& name);
 std::string uuid_text(std::uint8_t const (&uuid)[16]);

@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace pvn::tools {
 
@@ -50,6 +51,12 @@ int create_pool(std::string const& scheduler, std::string const& cpus);  // cpus
 int destroy_pool(std::uint32_t pool);
 int add_to_pool(std::uint32_t pool, std::string const& cpus);
 int move_to_pool(std::string const& name, std::uint32_t pool);
+int store_list(std::string const& path, bool deep, bool permissions, bool json);
+int store_read(std::string const& path, bool json);
+int store_write(std::string const& path, std::string const& value);
+int store_remove(std::string const& path);
+int store_watch(std::string const& path, std::uint32_t depth, std::optional<std::uint32_t> count, bool json);
+int store_chmod(std::string const& path, std::vector<std::string> const& rights);  // none: shows them
 struct TopOptions {
     std::optional<std::uint32_t> batch;  // how many times, 0: until interrupted; without it the screen shows it
     std::string interval = "1s";

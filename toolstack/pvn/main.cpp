@@ -50,6 +50,7 @@ public:
         add_processors();
         add_pools();
         add_observers();
+        add_store();
         try {
             app_.parse(argc, argv);
         } catch (CLI::ParseError const& error) {
@@ -219,6 +220,38 @@ private:
                               "Examples: pvn trace --seconds 2 -o web.json\n          pvn trace --events switch,wake,move");
     }
 
+    void add_store()
+    {
+        auto* const store_command = app_.add_subcommand("store", "looks into the store by which domains find their devices, and changes it");
+        store_command->require_subcommand(1);
+        auto const with_path = [this, store_command](char const* name, char const* what) {
+            auto* const sub = store_command->add_subcommand(name, what);
+            sub->add_option("path", path_, "such as /local/domain/3; relative ones begin at dom0's")->required();
+            return sub;
+        };
+        auto* const list_command = with_json(store_command->add_subcommand("ls", "shows what is below a node"));
+        list_command->add_option("path", path_, "the root, if it is not said");
+        list_command->add_flag("-r,--recursive", deep_, "and all below that");
+        list_command->add_flag("-p,--permissions", permissions_, "with owners and permissions");
+        list_command->callback([this] { result_ = store_list(path_.empty() ? "/" : path_, deep_, permissions_, json_); });
+        with_json(with_path("read", "prints a value"))->callback([this] { result_ = store_read(path_, json_); });
+        auto* const write_command = with_path("write", "writes a value; makes the node, and those on the way, if need be");
+        write_command->add_option("value", value_, "at most 512 bytes")->required();
+        write_command->callback([this] { result_ = store_write(path_, value_); });
+        with_path("rm", "removes a node and all below it")->callback([this] { result_ = store_remove(path_); });
+        auto* const watch_command = with_json(with_path("watch", "prints what changes, until Ctrl-C"));
+        watch_command->add_option("-d,--depth", depth_, "how far below the node; 16 if it is not said")->check(CLI::Range(0, 16));
+        auto* const count = watch_command->add_option("-c,--count", times_, "stop after so many")->check(CLI::PositiveNumber);
+        watch_command->callback([this, count] { result_ = store_watch(path_, depth_, count->count() != 0 ? std::optional{times_} : std::nullopt, json_); });
+        watch_command->footer("The first line says that it watches.\nExample: pvn store watch /local/domain/3 --depth 2");
+        auto* const chmod_command = with_path("chmod", "says who may read and write a node, or shows it");
+        chmod_command->add_option("rights", rights_, "owner=DOMAIN, others=RIGHTS, DOMAIN=RIGHTS; RIGHTS: r, w, rw or none");
+        chmod_command->callback([this] { result_ = store_chmod(path_, rights_); });
+        chmod_command->footer("What is not named: the owner stays, domains lose rights of their own.\nExample: pvn store chmod /tool/web others=r 3=rw");
+        store_command->footer("Bytes that are no printable ASCII are shown as \\xNN.\n"
+                              "Examples: pvn store ls -r /local/domain\n          pvn store write /tool/web/state ready");
+    }
+
     int change_scheduling()
     {
         if (!sched_command_->get_subcommands().empty()) return done;  // it has done its work
@@ -242,7 +275,10 @@ private:
     CLI::Option *weight_ = nullptr, *warp_ = nullptr, *warp_limit_ = nullptr, *unwarp_ = nullptr;
     std::uint32_t new_weight_ = 0;
     CLI::Option *soft_ = nullptr, *batch_ = nullptr, *trace_seconds_ = nullptr;
-    std::string vcpu_, cpus_, soft_cpus_;
+    std::string vcpu_, cpus_, soft_cpus_, path_, value_;
+    std::vector<std::string> rights_;
+    bool deep_ = false, permissions_ = false;
+    std::uint32_t depth_ = 16;
     std::string scheduler_ = "bvt";
     std::uint32_t cpu_ = 0, times_ = 0, pool_ = 0;
     double new_trace_seconds_ = 0;

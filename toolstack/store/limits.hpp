@@ -9,7 +9,7 @@ namespace pvn::store::limits {
 inline constexpr std::size_t name = 63;     // bytes of a node's name
 inline constexpr std::size_t path = 255;    // bytes of an absolute path
 inline constexpr std::size_t depth = 16;    // names in a path
-inline constexpr std::size_t value = 1024;  // bytes
+inline constexpr std::size_t value = 512;   // bytes: with a path it fits into a request ring
 inline constexpr std::size_t access = 8;    // entries of a node's permissions
 inline constexpr std::size_t names = 16;    // in one reply to `list`
 

@@ -73,7 +73,7 @@ std::vector<std::uint8_t> encode(pvn_store_Record const& record) { return encode
 
 pvn_store_Permissions to_message(Permissions const& permissions)
 {
-    pvn_store_Permissions message = pvn_store_Permissions_init_zero;
+    auto message = blank<pvn_store_Permissions>();
     message.owner = permissions.owner;
     message.others_read = permissions.others_read;
     message.others_write = permissions.others_write;
@@ -93,7 +93,7 @@ Result<Permissions> from_message(pvn_store_Permissions const& message)
 
 pvn_store_FromStore answer(Store& store, Connection connection, pvn_store_Request const& request)
 {
-    pvn_store_FromStore message = pvn_store_FromStore_init_zero;
+    auto message = blank<pvn_store_FromStore>();
     message.which_what = pvn_store_FromStore_reply_tag;
     auto& reply = message.what.reply;
     reply.id = request.id;
@@ -147,7 +147,7 @@ pvn_store_FromStore answer(Store& store, Connection connection, pvn_store_Reques
 
 pvn_store_FromStore message(Event const& event)
 {
-    pvn_store_FromStore message = pvn_store_FromStore_init_zero;
+    auto message = blank<pvn_store_FromStore>();
     message.which_what = pvn_store_FromStore_event_tag;
     message.what.event.token = event.token;
     set_text(message.what.event.path, event.path);
@@ -156,7 +156,7 @@ pvn_store_FromStore message(Event const& event)
 
 pvn_store_Record record_of(Store::Operation const& operation)
 {
-    pvn_store_Record record = pvn_store_Record_init_zero;
+    auto record = blank<pvn_store_Record>();
     record.domain = operation.domain;
     record.has_request = true;
     auto& what = record.request.what;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "store.pb.h"
@@ -15,6 +17,16 @@ namespace pvn::store {
 
 inline constexpr std::size_t largest_request = pvn_store_Request_size + 3;      // with its length
 inline constexpr std::size_t largest_answer = pvn_store_FromStore_size + 3;
+
+// All zero.  (nanopb's own initialisers leave most of a union as it was.)
+template <class Message>
+Message blank()
+{
+    static_assert(std::is_trivially_copyable_v<Message>);
+    Message message;
+    std::memset(&message, 0, sizeof message);
+    return message;
+}
 
 // What a stream begins with: a whole message (and how long it was), not enough of one yet, or none of ours.
 enum class Parsed { message, partial, broken };

@@ -335,7 +335,7 @@ TEST_F(StoreTest, CommittedTransactionsAreSerial)
 
 TEST_F(StoreTest, StreamsOfBytes)
 {
-    pvn_store_Request request = pvn_store_Request_init_zero;
+    auto request = blank<pvn_store_Request>();
     request.id = 77;
     request.which_what = pvn_store_Request_write_tag;
     set_text(request.what.write.path, "hello");
@@ -368,7 +368,7 @@ TEST_F(StoreTest, StreamsOfBytes)
 TEST_F(StoreTest, Answers)
 {
     auto const ask = [&](pvn_store_Request const& request) { return answer(store, seven, request).what.reply; };
-    pvn_store_Request request = pvn_store_Request_init_zero;
+    auto request = blank<pvn_store_Request>();
     EXPECT_EQ(ask(request).error, static_cast<std::uint32_t>(PVN_E_NOT_IMPLEMENTED));
     request.which_what = pvn_store_Request_introduce_tag;
     EXPECT_EQ(ask(request).error, static_cast<std::uint32_t>(PVN_E_NOT_IMPLEMENTED));
@@ -377,11 +377,11 @@ TEST_F(StoreTest, Answers)
     EXPECT_EQ(ask(request).id, 3u);
     set_text(request.what.read.path, "none");
     EXPECT_EQ(ask(request).error, static_cast<std::uint32_t>(PVN_E_NOT_FOUND));
-    request = pvn_store_Request_init_zero;
+    request = blank<pvn_store_Request>();
     request.which_what = pvn_store_Request_set_permissions_tag;
     request.what.set_permissions.permissions.owner = 70000;
     EXPECT_EQ(ask(request).error, static_cast<std::uint32_t>(PVN_E_INVALID));
-    request = pvn_store_Request_init_zero;
+    request = blank<pvn_store_Request>();
     request.which_what = pvn_store_Request_begin_tag;
     auto const begun = ask(request);
     EXPECT_EQ(begun.which_what, pvn_store_Reply_transaction_tag);
