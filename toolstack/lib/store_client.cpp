@@ -283,7 +283,7 @@ void StoreClient::release(std::uint16_t domain)
     auto request = empty();
     request.which_what = pvn_store_Request_release_tag;
     request.what.release.domain = domain;
-    if (ask(request).error != PVN_E_NOT_FOUND) {}
+    (void)ask(request);
 }
 
 store::Event StoreClient::wait_for_event()

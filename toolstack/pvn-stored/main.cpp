@@ -111,7 +111,7 @@ int keep_serving(File const& listener)
         fmt::print(stderr, "pvn-stored: {} {}; starting anew\n", WIFSIGNALED(status) ? "killed by signal" : "ended with", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         short_lives = std::chrono::steady_clock::now() - started < std::chrono::seconds{2} ? short_lives + 1 : 0;
         // Who kills it on purpose may; one that cannot live is given up, and the next `pvn` tries again.
-        if (short_lives == most_short_lives && !WIFSIGNALED(status)) return 1;
+        if (short_lives == most_short_lives && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) return 1;
     }
     return 0;
 }

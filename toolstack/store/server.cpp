@@ -52,7 +52,7 @@ bool Server::SocketPeer::flush()
 
 void Server::SocketPeer::serve()
 {
-    if (output.size() < most_output) {
+    if (output.size() < most_output && input.size() < largest_request) {  // else there is enough to do
         std::array<std::uint8_t, 4096> bytes;
         auto const got = recv(file.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return server.drop(connection);
@@ -81,6 +81,11 @@ void Server::SocketPeer::serve()
         put(message(*event));
     }
     if (!flush()) return server.drop(connection);
+    // Who does not read is not listened to.
+    if (output.size() < most_output)
+        event_add(readable.get(), nullptr);
+    else
+        event_del(readable.get());
     if (turns == requests_in_a_turn) event_active(again.get(), 0, 0);
 }
 
@@ -211,8 +216,8 @@ void Server::drop(Connection connection)
 {
     store_.close(connection);
     auto const peer = peers_.find(connection);
+    peer->second->stop();
     dropped_.push_back(std::move(peer->second));
-    event_del(dropped_.back()->readable.get());
     peers_.erase(peer);
 }
 

@@ -40,6 +40,11 @@ private:
         Peer(Server& its_server, Connection number) : server{its_server}, connection{number} {}
         virtual ~Peer() = default;
         virtual void serve() = 0;
+        virtual void stop()  // serve() is not called any more
+        {
+            event_del(readable.get());
+            event_del(again.get());
+        }
     };
     struct SocketPeer final : Peer {
         tools::File file;
@@ -47,6 +52,11 @@ private:
         std::vector<std::uint8_t> input, output;
         SocketPeer(Server&, Connection, tools::File);
         void serve() override;
+        void stop() override
+        {
+            Peer::stop();
+            event_del(writable.get());
+        }
         bool flush();  // false: it has gone
     };
     struct RingPeer final : Peer {

@@ -145,8 +145,7 @@ Result<void> Store::end(Connection connection, Transaction transaction, bool com
 {
     auto& client = clients_.at(connection);
     if (transaction == 0) return Fail{Error::invalid};
-    auto const* const found = PVN_TRY(find(client, transaction));
-    auto const open = std::move(*const_cast<Open*>(found));
+    auto const open = std::move(*PVN_TRY(find(client, transaction)));
     client.open.erase(transaction);
     if (!commit) return {};
     for (auto const& [path, seen] : open.seen) {
