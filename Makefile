@@ -156,9 +156,10 @@ domu_guests := $(filter hostile_%,$(guest_names)) start store timer
 dom0_files := usr/bin/pvn=$(B)/toolstack/pvn usr/bin/pvn-stored=$(B)/toolstack/pvn-stored usr/bin/lock_fight=$(B)/lock_fight boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
 	usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash $(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf) \
 	$(foreach terminal,l/linux v/vt100 v/vt220 x/xterm x/xterm-256color,lib/terminfo/$(terminal)=/lib/terminfo/$(terminal))
+modules := lib/modules=$(B)/modules/lib/modules
 $(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(B)/lock_fight $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files)
+	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(modules)
 $(B)/vmlinux $(B)/toolstack/pvn $(B)/toolstack/pvn-stored: ;
 
 # The same with the kernel that checks itself, for dom0 and for its domUs.
@@ -167,7 +168,7 @@ initramfs-debug: initramfs linux-debug
 	@$(MAKE) $(B)/debug/initramfs.cpio.gz
 $(B)/debug/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/debug/vmlinux
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux $(dom0_files)
+	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux $(dom0_files) lib/modules=$(B)/debug/modules/lib/modules
 $(B)/debug/vmlinux: ;
 
 $(B)/lock_fight: tests/system/programs/lock_fight.c | $(B)/.setup
@@ -184,7 +185,7 @@ $(B)/selftests.cpio.gz: $(wildcard tests/system/selftests/*) $(B)/selftests/.key
 	$(Q).make/initramfs $@ tests/system/selftests /=$(B)/selftests
 $(B)/selftests-dom0.cpio.gz: $(B)/initramfs.cpio.gz $(B)/selftests.cpio.gz
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) boot/selftests.cpio.gz=$(B)/selftests.cpio.gz
+	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(modules) boot/selftests.cpio.gz=$(B)/selftests.cpio.gz
 $(B)/selftests/.key: ;
 
 # stress-ng with its libraries, for dom0 and for domUs.
@@ -197,7 +198,7 @@ $(B)/stress/domu.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
 	$(Q).make/initramfs $@ tests/system/domu $(stress_files)
 $(B)/stress/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/stress/domu.cpio.gz
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(stress_files) boot/stress.cpio.gz=$(B)/stress/domu.cpio.gz
+	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(modules) $(stress_files) boot/stress.cpio.gz=$(B)/stress/domu.cpio.gz
 
 debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
 .PHONY: disk
@@ -205,7 +206,7 @@ disk: initramfs ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian 
 	@$(MAKE) $(B)/debian.img
 $(B)/debian.img: $(debian_files) tests/system/initramfs/root/hello.toml $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(B)/vmlinux .make/disk | $(B)/.setup
 	$(Q).make/disk $@ tests/system/debian usr/bin/pvn=$(B)/toolstack/pvn usr/bin/pvn-stored=$(B)/toolstack/pvn-stored boot/vmlinux=$(B)/vmlinux boot/hello.cpio.gz=$(B)/hello.cpio.gz \
-		root/hello.toml=tests/system/initramfs/root/hello.toml
+		root/hello.toml=tests/system/initramfs/root/hello.toml usr/lib/modules=$(B)/modules/lib/modules
 
 # --------------------------------------------------------------------------------------------------------------------- run
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Builds the patched Linux kernel: build/vmlinux (stripped) and build/bzImage (the same kernel, for a native boot).
+# Builds the patched Linux kernel: build/vmlinux (stripped), build/bzImage (the same kernel, for a native boot) and
+# build/modules (lib/modules/RELEASE).
 #
 # The result is kept outside the tree under a key made of everything that decides it, so a second clone, or a branch
 # that one returns to, does not build it again.  `PARAVANE_CACHE` names another place for it.  What a new key has in
@@ -23,9 +24,12 @@ tarball=${LINUX_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
 fragments=("$here/paravane.config")
 [[ -n $also ]] && fragments+=("$here/$also")
 abi=$top/hypercall-abi/include/paravane
-# Folders of drivers that are built into the kernel, in drivers/paravane.
-drivers=("$top/backend-drivers/control")
-results=(vmlinux bzImage System.map config)
+# Laid into the kernel's drivers/paravane.
+drivers=("$top/frontend-drivers" "$top/backend-drivers")
+# The store's messages, and what encodes them: beside the driver that speaks to it.
+messages=("$top/hypercall-abi/store.proto" "$top/hypercall-abi/store.options")
+nanopb=$top/third_party/nanopb
+results=(vmlinux bzImage System.map config modules.tar)
 
 say() { printf '  LINUX %s\n' "$*"; }
 die() { printf 'linux: %s\n' "$*" >&2; exit 1; }
@@ -63,7 +67,8 @@ key=$({
     for patch in "${patches[@]}"; do cat "$here/$patch"; done | sha256sum
     cat "${fragments[@]}" | sha256sum
     (cd "$abi" && find . -type f -print0 | sort -z | xargs -0r sha256sum)
-    for driver in "${drivers[@]}"; do (cd "$driver" && find . -type f -print0 | sort -z | xargs -0r sha256sum); done
+    cat "${messages[@]}" | sha256sum
+    for driver in "${drivers[@]}" "$nanopb"; do (cd "$driver" && find . -type f -print0 | sort -z | xargs -0r sha256sum); done
     sha256sum <"$here/build.sh"
     gcc --version | head -n 1
     ld --version | head -n 1
@@ -76,10 +81,13 @@ deliver() {
     rm -f "$out/vmlinux.key"
     for file in "${results[@]}"; do
         local name=$file
-        [[ $file == System.map || $file == config ]] && name=vmlinux.$file
+        [[ $file == System.map || $file == config || $file == modules.tar ]] && name=vmlinux.$file
         cp "$store/$file" "$out/$name.new"
         mv "$out/$name.new" "$out/$name"
     done
+    rm -rf "$out/modules"
+    mkdir -p "$out/modules"
+    tar -C "$out/modules" -xf "$out/vmlinux.modules.tar"
     echo "$key" >"$out/vmlinux.key"
     say "${out#"$top"/}/vmlinux and bzImage are $(cat "$store/release"), key $key"
 }
@@ -118,10 +126,10 @@ say "applying ${#patches[@]} patches"
 mkdir -p "$work/source/include/paravane"
 cp -r "$abi/." "$work/source/include/paravane/"
 mkdir -p "$work/source/drivers/paravane"
-for driver in "${drivers[@]}"; do
-    cp -r "$driver" "$work/source/drivers/paravane/"
-    echo "obj-y += $(basename "$driver")/" >>"$work/source/drivers/paravane/Makefile"
-done
+cp -r "${drivers[@]}" "$work/source/drivers/paravane/"
+bus=$work/source/drivers/paravane/frontend-drivers/bus
+cp "$nanopb"/*.[ch] "${messages[@]}" "$bus/"
+(cd "$bus" && nanopb_generator.py -q store.proto) || die "nanopb's generator fails; \`make setup\` installs it (package nanopb)"
 for patch in "${patches[@]}"; do
     if ! patch -d "$work/source" -p1 --fuzz=0 --forward --batch --silent --no-backup-if-mismatch <"$here/$patch" >"$work/patch.log" 2>&1; then
         cat "$work/patch.log" >&2
@@ -160,7 +168,7 @@ terminal=0
 jobs=${JOBS:-$(nproc)}
 say "compiling with $jobs jobs (log: $log)"
 started=$SECONDS
-if ! make_linux -j"$jobs" vmlinux bzImage 2>&1 | tee -a "$log" | awk -v of="$before" -v terminal="$terminal" -v count_file="$work/count" '
+if ! make_linux -j"$jobs" vmlinux bzImage modules 2>&1 | tee -a "$log" | awk -v of="$before" -v terminal="$terminal" -v count_file="$work/count" '
     function show(end) {
         printf "%s  LINUX compiled %d%s files%s", (terminal ? "\r" : ""), n, ((of > 0) ? " of about " of : ""), end; fflush()
     }
@@ -175,6 +183,9 @@ cp "$work/count" "$cache/last-count$also"
 strip --strip-debug -o "$work/result/vmlinux" "$object/vmlinux"
 cp "$object/arch/x86/boot/bzImage" "$object/System.map" "$work/result/"
 cp "$object/.config" "$work/result/config"
+make_linux INSTALL_MOD_PATH="$work/modules" INSTALL_MOD_STRIP=1 modules_install >>"$log" 2>&1 || failed "the modules cannot be installed"
+rm -f "$work/modules"/lib/modules/*/build
+tar -C "$work/modules" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$work/result/modules.tar" lib
 cp "$object/include/config/kernel.release" "$work/result/release"
 rm -rf "$store"
 mv "$work/result" "$store"

@@ -17,6 +17,8 @@
 #include <asm/paravane.h>
 #include <paravane/control.h>
 
+#include "../../frontend-drivers/bus/store.h"
+
 #define MAP_MAX 4096
 
 struct control {
@@ -219,6 +221,14 @@ static long control_ioctl(struct file *file, unsigned int command, unsigned long
 		if (!control->irq)
 			return -ENOTCONN;
 		return pvn_hypercall(PVN_EVENT_SEND, pvn_port_of_irq(control->irq));
+	case PVN_CONTROL_STORE: {
+		struct pvn_control_store store = { 0 };
+		int error = pvn_store_ring(&store.frame, &store.port);
+
+		if (error)
+			return error;
+		return copy_to_user((void __user *)argument, &store, sizeof(store)) ? -EFAULT : 0;
+	}
 	default:
 		return -ENOTTY;
 	}

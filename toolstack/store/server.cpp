@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include <cstring>
 
 #include "lib/registry.hpp"
+#include "paravane/control.h"
 
 namespace pvn::store {
 namespace {
@@ -20,6 +22,18 @@ constexpr int requests_in_a_turn = 16;
 constexpr std::size_t most_output = 64 * 1024;  // that a program has not read yet
 
 void say(std::string const& line) { fmt::print(stderr, "pvn-stored: {}\n", line); }
+
+// The ring of dom0's own kernel.  Nullopt: that kernel has none.
+std::optional<pvn_store_Introduce> own_ring()
+{
+    tools::File const control{open("/dev/pvn", O_RDWR | O_CLOEXEC)};
+    pvn_control_store found{};
+    if (control.get() < 0 || ioctl(control.get(), PVN_CONTROL_STORE, &found) != 0) return std::nullopt;
+    auto own = blank<pvn_store_Introduce>();
+    own.frame = found.frame;
+    own.port = found.port;
+    return own;
+}
 
 std::span<std::uint64_t const, 1> one(std::uint64_t const& value) { return std::span<std::uint64_t const, 1>{&value, 1}; }
 
@@ -154,6 +168,10 @@ void Server::RingPeer::serve()
 Server::Server(tools::File listener) : base_{event_base_new()}, listener_{std::move(listener)}, journal_{journal_path()}
 {
     loading_ = true;
+    if (auto const own = own_ring()) {
+        introduced_[dom0] = *own;
+        store_.open(dom0, dom0);
+    }
     journal_.load([this](pvn_store_Record const& record) {
         auto const& request = record.request;
         auto const connection = static_cast<Connection>(record.domain);
@@ -292,7 +310,7 @@ std::uint32_t Server::introduce(pvn_store_Introduce const& what)
 // Its memory is not mapped here any more when this returns.
 std::uint32_t Server::release(Domain domain)
 {
-    if (introduced_.erase(domain) == 0) return PVN_E_NOT_FOUND;
+    if (domain == dom0 || introduced_.erase(domain) == 0) return PVN_E_NOT_FOUND;
     peers_.erase(domain);
     store_.close(domain);
     store_.forget(domain);
@@ -313,7 +331,7 @@ void Server::compact()
         record.has_request = true;
         record.request.which_what = pvn_store_Request_introduce_tag;
         record.request.what.introduce = what;
-        records.push_back(record);
+        if (domain != dom0) records.push_back(record);  // its ring is asked for at each start
         for (auto const& watch : store_.watches(domain)) {
             record = blank<pvn_store_Record>();
             record.domain = domain;

@@ -38,10 +38,19 @@ struct pvn_control_bind {
 };
 PVN_ASSERT_SIZE(struct pvn_control_bind, 8);
 
+/* The store's ring (store_ring.h) of this kernel itself. */
+struct pvn_control_store {
+	uint64_t frame;			/* out: machine frame */
+	uint32_t port;			/* out: offered to this domain itself */
+	uint32_t reserved;
+};
+PVN_ASSERT_SIZE(struct pvn_control_store, 16);
+
 #define PVN_CONTROL_HYPERCALL	_IOWR('P', 1, struct pvn_control_hypercall)
 #define PVN_CONTROL_MAP		_IOW('P', 2, struct pvn_control_map)
 #define PVN_CONTROL_BIND	_IOW('P', 3, struct pvn_control_bind)
 #define PVN_CONTROL_BIND_VIRQ	_IO('P', 4)	/* argument: PVN_VIRQ_DOMAIN.  Any number of files hear it */
 #define PVN_CONTROL_NOTIFY	_IO('P', 5)	/* signals the other end of this file's port */
+#define PVN_CONTROL_STORE	_IOR('P', 6, struct pvn_control_store)
 
 #endif

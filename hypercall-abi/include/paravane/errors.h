@@ -8,6 +8,7 @@
 
 #define PVN_E_DENIED		1	/* the caller lacks the permission */
 #define PVN_E_NOT_FOUND		2	/* no such domain, vCPU, port, ... */
+#define PVN_E_IO		5	/* a device could not do it */
 #define PVN_E_AGAIN		11	/* cannot be done now; nothing changed; try again */
 #define PVN_E_NO_MEMORY		12	/* no frame or no descriptor left */
 #define PVN_E_BAD_ADDRESS	14	/* an argument's address is not mapped as it must be */

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The back end of block devices: device.c is a device and its states, queue.c the rings.
+ */
+#ifndef PARAVANE_BLOCK_BACK_H
+#define PARAVANE_BLOCK_BACK_H
+
+#include <linux/blkdev.h>
+#include <linux/interrupt.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include <paravane/block_ring.h>
+
+#include "bus/bus.h"
+
+/* Of data in the memory of this domain, for one queue: what goes beyond waits.  One request always fits. */
+#define PAGES_OF_QUEUE	1024
+/* Of these, kept for the next request. */
+#define SPARE_PAGES	128
+
+struct back {
+	struct pvn_device *device;
+	struct file *file;		/* the block device, open; NULL: not */
+	struct block_device *bdev;
+	bool read_only;
+	unsigned int sector_mask;	/* of the device's sectors, in bytes */
+	sector_t sectors;		/* as they were told */
+	bool ended_well;		/* closed because the front end was: it may come again */
+	unsigned int count;		/* of queues */
+	struct back_queue *queues;
+};
+
+struct back_queue {
+	struct back *back;
+	unsigned int pages, slots;
+	int irq;
+	struct pvn_mapped mapped;
+	struct pvn_ring *ring;
+	struct delayed_work work;	/* takes requests */
+	bool broken;			/* the front end broke the contract: nothing is taken or answered any more */
+	u32 consumed;			/* requests taken: the work's, as is the next */
+	struct page *taken[PVN_BLOCK_SEGMENTS];
+	spinlock_t lock;		/* guards what follows */
+	u32 answered;
+	bool starved;			/* requests wait for what those in flight will give back */
+	unsigned int in_flight;
+	unsigned int used_pages, spares;
+	struct page *spare[SPARE_PAGES];
+	wait_queue_head_t idle;		/* in_flight has become 0 */
+};
+
+extern struct workqueue_struct *block_work_queue;
+
+/* Maps the rings and begins to serve.  -errno: what the front end granted cannot be used. */
+int back_queue_open(struct back_queue *queue, const u32 *refs, unsigned int port);
+/* Waits for the device to be done with everything. */
+void back_queue_close(struct back_queue *queue);
+
+#endif

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One ring of a block device: requests out, answers in.  What the back end writes is read once and checked; the only
+ * thing that it can break is this disk.
+ */
+#include <linux/interrupt.h>
+#include <linux/slab.h>
+
+#include "block.h"
+
+static struct pvn_block_request *slot_of_request(struct pvn_queue *queue, u32 index)
+{
+	return (void *)queue->ring + PVN_BLOCK_REQUEST_OFFSET(index % queue->slots);
+}
+
+static struct pvn_block_answer *slot_of_answer(struct pvn_queue *queue, u32 index)
+{
+	return (void *)queue->ring + PVN_BLOCK_ANSWER_OFFSET(queue->pages, index % queue->slots);
+}
+
+/* --- requests --------------------------------------------------------------------------------------------------- */
+
+static u32 grant_page(struct pvn_queue *queue, struct pvn_request *own, struct page *page, bool read_only)
+{
+	u32 ref = queue->ref[--queue->refs];
+
+	own->ref[own->grants++] = ref;
+	pvn_grant(ref, queue->domain, page, read_only);
+	return ref;
+}
+
+/* Nobody else uses the pages any more, unless the back end does wrong: then they are not given back yet. */
+static void end_grants(struct pvn_queue *queue, struct pvn_request *own)
+{
+	unsigned int i;
+
+	for (i = 0; i < own->grants; i++)
+		if (pvn_grant_end_shared(own->ref[i]))
+			queue->ref[queue->refs++] = own->ref[i];
+	own->grants = 0;
+	if (own->indirect)
+		put_page(own->indirect);
+	own->indirect = NULL;
+}
+
+/* Sectors that lie side by side in one page are one segment: that is how Linux has counted them. */
+static unsigned int put_segments(struct pvn_queue *queue, struct request *request, struct pvn_block_segment *segment)
+{
+	struct pvn_request *own = blk_mq_rq_to_pdu(request);
+	bool write = rq_data_dir(request) == WRITE;
+	struct req_iterator iterator;
+	struct page *last = NULL;
+	unsigned int count = 0;
+	struct bio_vec part;
+
+	rq_for_each_segment(part, request, iterator) {
+		if (part.bv_page == last && segment[count - 1].offset + segment[count - 1].bytes == part.bv_offset) {
+			segment[count - 1].bytes += part.bv_len;
+			continue;
+		}
+		segment[count].ref = grant_page(queue, own, part.bv_page, write);
+		segment[count].offset = part.bv_offset;
+		segment[count++].bytes = part.bv_len;
+		last = part.bv_page;
+	}
+	return count;
+}
+
+static u8 operation_of(struct request *request)
+{
+	switch (req_op(request)) {
+	case REQ_OP_READ: return PVN_BLOCK_READ;
+	case REQ_OP_FLUSH: return PVN_BLOCK_FLUSH;
+	case REQ_OP_DISCARD: return PVN_BLOCK_DISCARD;
+	default: return PVN_BLOCK_WRITE;
+	}
+}
+
+blk_status_t pvn_queue_request(struct pvn_queue *queue, struct request *request)
+{
+	bool data = req_op(request) == REQ_OP_READ || req_op(request) == REQ_OP_WRITE;
+	unsigned int segments = data ? blk_rq_nr_phys_segments(request) : 0;
+	struct pvn_request *own = blk_mq_rq_to_pdu(request);
+	struct pvn_block_request message = {
+		.id = request->tag, .operation = operation_of(request), .sector = blk_rq_pos(request),
+	};
+	unsigned long flags;
+
+	own->status = BLK_STS_OK;
+	own->grants = 0;
+	own->indirect = NULL;
+	if (req_op(request) == REQ_OP_DISCARD)
+		message.sectors = blk_rq_sectors(request);
+	if (request->cmd_flags & REQ_FUA)
+		message.flags |= PVN_BLOCK_FUA;
+	if (segments > PVN_BLOCK_DIRECT) {
+		own->indirect = alloc_page(GFP_ATOMIC);
+		if (!own->indirect)
+			return BLK_STS_RESOURCE;
+		message.flags |= PVN_BLOCK_INDIRECT;
+	}
+
+	spin_lock_irqsave(&queue->lock, flags);
+	if (!queue->ring || queue->broken || queue->refs < segments + !!own->indirect ||
+	    queue->produced - queue->consumed >= queue->slots) {
+		bool dead = queue->broken;
+
+		spin_unlock_irqrestore(&queue->lock, flags);
+		if (own->indirect)
+			put_page(own->indirect);
+		own->indirect = NULL;
+		/* References come back with the answers to others, which run the queue again. */
+		return dead ? BLK_STS_IOERR : BLK_STS_DEV_RESOURCE;
+	}
+	if (own->indirect)
+		message.indirect = grant_page(queue, own, own->indirect, true);
+	if (data)
+		message.segments = put_segments(queue, request, own->indirect ? page_address(own->indirect) : message.segment);
+	*slot_of_request(queue, queue->produced++) = message;
+	queue->in_flight[request->tag] = request;
+	spin_unlock_irqrestore(&queue->lock, flags);
+	return BLK_STS_OK;
+}
+
+static bool publish(struct pvn_queue *queue)
+{
+	u32 old = queue->published;
+
+	if (!queue->ring || old == queue->produced)
+		return false;
+	queue->published = queue->produced;
+	smp_store_release(&queue->ring->requests_produced, queue->produced);
+	smp_mb();	/* the back end says what it wants, then looks; we publish, then look at what it wants */
+	return pvn_ring_passes(old, queue->produced, READ_ONCE(queue->ring->requests_wanted));
+}
+
+void pvn_queue_publish(struct pvn_queue *queue)
+{
+	unsigned long flags;
+	bool tell;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	tell = publish(queue);
+	spin_unlock_irqrestore(&queue->lock, flags);
+	if (tell)
+		pvn_notify(queue->port);
+}
+
+/* --- answers ---------------------------------------------------------------------------------------------------- */
+
+static bool take_answer(struct pvn_queue *queue)
+{
+	struct pvn_block_answer answer = *(volatile struct pvn_block_answer *)slot_of_answer(queue, queue->consumed);
+	struct pvn_request *own;
+	struct request *request;
+
+	if (answer.id >= ARRAY_SIZE(queue->in_flight) || !queue->in_flight[answer.id])
+		return false;
+	queue->consumed++;
+	request = queue->in_flight[answer.id];
+	queue->in_flight[answer.id] = NULL;
+	own = blk_mq_rq_to_pdu(request);
+	own->status = !answer.status ? BLK_STS_OK :
+		      answer.status == -PVN_E_NOT_IMPLEMENTED ? BLK_STS_NOTSUPP :
+		      answer.status == -PVN_E_NO_SPACE ? BLK_STS_NOSPC : BLK_STS_IOERR;
+	end_grants(queue, own);
+	blk_mq_complete_request(request);
+	return true;
+}
+
+static void take_answers(struct pvn_queue *queue)
+{
+	struct pvn_ring *ring = queue->ring;
+	u32 produced;
+
+	do {
+		produced = smp_load_acquire(&ring->answers_produced);
+		if (produced - queue->consumed > queue->published - queue->consumed)
+			goto broken;
+		while (queue->consumed != produced)
+			if (!take_answer(queue))
+				goto broken;
+		WRITE_ONCE(ring->answers_wanted, queue->consumed + 1);
+		smp_mb();	/* as in publish() */
+	} while (queue->consumed != READ_ONCE(ring->answers_produced));
+	return;
+broken:
+	pr_err("paravane: a disk's back end in domain %u answers what was not asked; the disk is not used any more\n", queue->domain);
+	queue->broken = true;
+}
+
+static irqreturn_t answered(int irq, void *data)
+{
+	struct pvn_queue *queue = data;
+	unsigned long flags;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	if (queue->ring && !queue->broken)
+		take_answers(queue);
+	spin_unlock_irqrestore(&queue->lock, flags);
+	return IRQ_HANDLED;
+}
+
+/* --- the ring --------------------------------------------------------------------------------------------------- */
+
+int pvn_queue_init(struct pvn_queue *queue, unsigned int domain, unsigned int pages)
+{
+	int error;
+
+	queue->domain = domain;
+	queue->pages = pages;
+	queue->slots = PVN_BLOCK_SLOTS(pages);
+	spin_lock_init(&queue->lock);
+	queue->ref = kmalloc_array(GRANTS_OF_QUEUE, sizeof(*queue->ref), GFP_KERNEL);
+	if (!queue->ref)
+		return -ENOMEM;
+	for (queue->refs = GRANTS_OF_QUEUE;; queue->refs /= 2) {
+		if (queue->refs < GRANTS_OF_REQUEST)
+			queue->refs = GRANTS_OF_REQUEST;
+		error = pvn_grant_reserve(queue->refs, queue->ref);
+		if (!error)
+			return 0;
+		if (queue->refs == GRANTS_OF_REQUEST)
+			break;
+	}
+	queue->refs = 0;
+	return error;
+}
+
+void pvn_queue_exit(struct pvn_queue *queue)
+{
+	pvn_grant_release(queue->refs, queue->ref);
+	queue->refs = 0;
+	kfree(queue->ref);
+	queue->ref = NULL;
+}
+
+static void free_ring(struct pvn_queue *queue)
+{
+	unsigned int i;
+
+	for (i = 0; i < queue->pages; i++)
+		pvn_grant_end_page(queue->ring_ref[i]);
+}
+
+int pvn_queue_open(struct pvn_queue *queue)
+{
+	struct pvn_ring *ring = alloc_pages_exact(queue->pages * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO);
+	unsigned int i;
+	int error;
+
+	if (!ring)
+		return -ENOMEM;
+	error = pvn_grant_reserve(queue->pages, queue->ring_ref);
+	if (error) {
+		free_pages_exact(ring, queue->pages * PAGE_SIZE);
+		return error;
+	}
+	ring->answers_wanted = 1;
+	for (i = 0; i < queue->pages; i++)
+		pvn_grant(queue->ring_ref[i], queue->domain, virt_to_page((void *)ring + i * PAGE_SIZE), false);
+	queue->produced = queue->published = queue->consumed = 0;
+	queue->broken = false;
+	error = pvn_alloc_port(queue->domain);
+	if (error < 0)
+		goto free;
+	queue->port = error;
+	queue->ring = ring;
+	error = pvn_bind_port(queue->port, answered, 0, "pvn-block", queue);
+	if (error < 0) {
+		queue->ring = NULL;
+		pvn_hypercall(PVN_EVENT_CLOSE, queue->port);
+		goto free;
+	}
+	queue->irq = error;
+	return 0;
+free:
+	free_ring(queue);
+	return error;
+}
+
+void pvn_queue_close(struct pvn_queue *queue)
+{
+	struct pvn_ring *ring = queue->ring;
+	unsigned int i;
+
+	if (!ring)
+		return;
+	pvn_unbind(queue->irq, queue);
+	queue->irq = 0;
+	spin_lock_irq(&queue->lock);
+	queue->ring = NULL;
+	for (i = 0; i < ARRAY_SIZE(queue->in_flight); i++) {
+		struct request *request = queue->in_flight[i];
+
+		if (!request)
+			continue;
+		queue->in_flight[i] = NULL;
+		end_grants(queue, blk_mq_rq_to_pdu(request));
+		blk_mq_requeue_request(request, false);
+	}
+	spin_unlock_irq(&queue->lock);
+	free_ring(queue);
+}
