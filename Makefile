@@ -200,6 +200,19 @@ $(B)/stress/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/stress/domu.cpio.gz
 	$(call say,CPIO,$@)
 	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(modules) $(stress_files) boot/stress.cpio.gz=$(B)/stress/domu.cpio.gz
 
+# A root for domUs, on a disk: busybox and what tests disks and networks, with the libraries.
+tools := /usr/bin/fio /usr/bin/iperf3 /sbin/e2fsck /sbin/mke2fs /usr/bin/stress-ng
+$(B)/tools.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/domu $$(for file in $(tools) $$(ldd $(tools) | grep -o '/[^ ]*[^ :]' | sort -u); do echo $${file#/}=$$file; done | sort -u)
+.PHONY: tools
+tools: $(B)/tools.img
+$(B)/tools.img: $(B)/tools.cpio.gz
+	$(call say,DISK,$@)
+	$(Q)rm -rf $(B)/tools && mkdir -p $(B)/tools
+	$(Q)fakeroot -- bash -euo pipefail -c 'cd $(B)/tools; zcat ../tools.cpio.gz | cpio -idm --quiet; mke2fs -q -F -t ext4 -L tools -d . ../tools.img.new 192M'
+	$(Q)rm -rf $(B)/tools && mv $@.new $@
+
 debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
 .PHONY: disk
 disk: initramfs ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian itself is cached outside the tree)
@@ -297,7 +310,7 @@ test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 .PHONY: test-system
 test-system: ## boots Linux as dom0 and drives it
 	@rm -f $(B)/results/system.json
-	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs initramfs-debug disk selftests stress && $(MAKE) iso GUEST=start && tests/system/run.py; \
+	@if [ -x tests/system/run.py ]; then $(MAKE) hypervisor initramfs initramfs-debug disk tools selftests stress && $(MAKE) iso GUEST=start && tests/system/run.py; \
 	else mkdir -p $(B)/results; echo '{"suite": "system", "passed": 0, "failed": 0, "skipped": 0}' >$(B)/results/system.json; \
 	echo 'system: there are no tests with Linux yet'; fi
 

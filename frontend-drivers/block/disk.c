@@ -339,9 +339,11 @@ static void suspend(struct disk *disk)
 	pvn_set_state(disk->device, PVN_NEW);
 }
 
+/* The rings stay until the back end has let them go. */
 static void end(struct disk *disk)
 {
-	close_rings(disk);
+	if (disk->device->other_state != PVN_CLOSING)
+		close_rings(disk);
 	take_disk_away(disk);
 	disk->dead = true;
 	pvn_set_state(disk->device, PVN_CLOSED);
@@ -352,8 +354,11 @@ static void changed(struct pvn_device *device)
 	struct disk *disk = dev_get_drvdata(&device->dev);
 	u64 sectors;
 
-	if (disk->dead)
+	if (disk->dead) {
+		if (device->other_state != PVN_CLOSING && device->other_state != PVN_CONNECTED)
+			close_rings(disk);
 		return;
+	}
 	switch (device->other_state) {
 	case PVN_NEW:
 		suspend(disk);
@@ -414,7 +419,8 @@ static void remove(struct pvn_device *device)
 
 	take_disk_away(disk);
 	if (disk->open) {
-		pvn_set_state(device, PVN_CLOSING);
+		if (!disk->dead)
+			pvn_set_state(device, PVN_CLOSING);
 		pvn_wait_for_other(device, ~(BIT(PVN_CONNECTED) | BIT(PVN_CLOSING)));
 		close_rings(disk);
 	}

@@ -82,13 +82,15 @@ blk_status_t pvn_queue_request(struct pvn_queue *queue, struct request *request)
 	unsigned int segments = data ? blk_rq_nr_phys_segments(request) : 0;
 	struct pvn_request *own = blk_mq_rq_to_pdu(request);
 	struct pvn_block_request message = {
-		.id = request->tag, .operation = operation_of(request), .sector = blk_rq_pos(request),
+		.id = request->tag, .operation = operation_of(request),
 	};
 	unsigned long flags;
 
 	own->status = BLK_STS_OK;
 	own->grants = 0;
 	own->indirect = NULL;
+	if (req_op(request) != REQ_OP_FLUSH)
+		message.sector = blk_rq_pos(request);
 	if (req_op(request) == REQ_OP_DISCARD)
 		message.sectors = blk_rq_sectors(request);
 	if (request->cmd_flags & REQ_FUA)

@@ -31,13 +31,21 @@ def snapshot(machine):
     return listed, free_frames(machine), files, keepers, nodes
 
 
+def toml(value):
+    if isinstance(value, dict):
+        return '{ ' + ', '.join(f'{key} = {toml(inner)}' for key, inner in value.items()) + ' }'
+    if isinstance(value, list):
+        return '[' + ', '.join(map(toml, value)) + ']'
+    return json.dumps(value)
+
+
 def describe(machine, file, **keys):
     """Writes a domain's description."""
     values = {'name': 'hello', 'kernel': '/boot/vmlinux', 'ramdisk': '/boot/hello.cpio.gz', 'cmdline': 'console=hvc0', 'memory': '64M'} | keys
     machine.must(f'rm -f {file}')
     for key, value in values.items():
         if value is not None:
-            machine.must(f'echo {shlex.quote(f"{key} = {json.dumps(value)}")} >>{file}')
+            machine.must(f'echo {shlex.quote(f"{key} = {toml(value)}")} >>{file}')
 
 
 def refused(machine, command, pattern, code=1):

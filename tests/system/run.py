@@ -8,6 +8,7 @@ import json
 import sys
 import time
 
+import block_tests
 import boot_tests
 import debug_tests
 import devices_tests
@@ -19,7 +20,7 @@ import store_tests
 import stress_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + store_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + store_tests.TESTS + block_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
 
 
 def main():

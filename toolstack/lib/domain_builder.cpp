@@ -16,6 +16,7 @@
 #include "boot/elf.hpp"
 #include "boot/guest_builder.hpp"
 #include "lib/cpu_list.hpp"
+#include "lib/disks.hpp"
 #include "lib/registry.hpp"
 #include "lib/store_client.hpp"
 
@@ -194,6 +195,11 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
     checkpoint("built");
     introduce(config);
     checkpoint("introduced");
+    if (!config.disks.empty()) {
+        StoreClient store;
+        for (auto const& [number, disk] : config.disks) attach_disk(store, id_, number, disk);
+    }
+    checkpoint("devices");
 }
 
 // The domain has a place of its own in the store, which it owns; its name and uuid there are dom0's.
@@ -217,7 +223,11 @@ void NewDomain::introduce(DomainConfig const& config)
 
 void destroy_domain(Hypervisor const& hypervisor, std::uint16_t id)
 {
-    if (store_runs()) StoreClient{}.release(id);  // it has a page of the domain's mapped
+    if (store_runs()) {  // it has a page of the domain's mapped, and so have back ends
+        StoreClient store;
+        store.release(id);
+        release_disks(store, id);
+    }
     for (;;) {
         auto const result = hypervisor.call(PVN_DOMAIN_DESTROY, id);
         if (result == 0) return;

@@ -99,6 +99,48 @@ std::uint64_t cpus(Item const& item)
     }
 }
 
+// A path alone, or a table with a path and more.
+DiskConfig disk(Item const& item)
+{
+    DiskConfig disk;
+    auto const* const table = item.node.as_table();
+    if (table == nullptr) {
+        disk.target = item.path();
+        return disk;
+    }
+    for (auto&& [name, node] : *table) {
+        Item const part{item.file, name.str(), node};
+        if (name == "target") {
+            disk.target = part.path();
+        } else if (name == "read_only") {
+            auto const value = node.value_exact<bool>();
+            if (!value) part.wrong("must be true or false");
+            disk.read_only = *value;
+        } else if (name == "sector_size") {
+            disk.sector_size = part.number(4096, 512);
+            if (disk.sector_size != 512 && disk.sector_size != 4096) part.wrong("must be 512 or 4096");
+        } else {
+            part.wrong("is unknown here (known: target, read_only, sector_size)");
+        }
+    }
+    if (disk.target.empty()) item.wrong("needs a `target`: the path of an image or a block device");
+    return disk;
+}
+
+std::map<unsigned, DiskConfig> disks(Item const& item)
+{
+    constexpr std::size_t most_disks = 64;
+    auto const* const list = item.node.as_array();
+    if (list == nullptr) item.wrong("must be a list, such as [\"/srv/web.img\"]");
+    if (list->size() > most_disks) item.wrong(fmt::format("has more than {} disks", most_disks));
+    std::map<unsigned, DiskConfig> result;
+    for (auto&& node : *list) {
+        auto const number = static_cast<unsigned>(result.size());
+        result.emplace(number, disk({item.file, item.key, node}));
+    }
+    return result;
+}
+
 struct Key {
     std::string_view name;
     void (*read)(DomainConfig&, Item const&);
@@ -114,6 +156,7 @@ constexpr std::array keys{
     Key{"cpus", [](DomainConfig& c, Item const& i) { c.cpus = cpus(i); }},
     Key{"pool", [](DomainConfig& c, Item const& i) { c.pool = i.number(most_pool, 0); }},
     Key{"weight", [](DomainConfig& c, Item const& i) { c.weight = i.number(65535); }},
+    Key{"disk", [](DomainConfig& c, Item const& i) { c.disks = disks(i); }},
     Key{"on_poweroff", [](DomainConfig& c, Item const& i) { c.on_poweroff = i.on_end(); }},
     Key{"on_reboot", [](DomainConfig& c, Item const& i) { c.on_reboot = i.on_end(); }},
     Key{"on_crash", [](DomainConfig& c, Item const& i) { c.on_crash = i.on_end(); }},
@@ -210,10 +253,19 @@ DomainConfig read_config(std::string const& file_name)
     return parse_config({reinterpret_cast<char const*>(bytes.data()), bytes.size()}, file_name);
 }
 
+nlohmann::json to_json(DiskConfig const& disk)
+{
+    return {{"target", disk.target}, {"read_only", disk.read_only}, {"sector_size", disk.sector_size}};
+}
+
+DiskConfig disk_from(nlohmann::json const& json) { return {json.at("target"), json.at("read_only"), json.at("sector_size")}; }
+
 nlohmann::json to_json(DomainConfig const& c)
 {
+    nlohmann::json disks = nlohmann::json::object();
+    for (auto const& [number, disk] : c.disks) disks[std::to_string(number)] = to_json(disk);
     return {{"name", c.name}, {"kernel", c.kernel}, {"ramdisk", c.ramdisk}, {"cmdline", c.cmdline}, {"memory_bytes", c.memory}, {"vcpus", c.vcpus},
-            {"max_vcpus", c.max_vcpus}, {"cpus", cpus_text(c.cpus)}, {"pool", c.pool}, {"weight", c.weight}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
+            {"max_vcpus", c.max_vcpus}, {"cpus", cpus_text(c.cpus)}, {"pool", c.pool}, {"weight", c.weight}, {"disks", disks}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
             {"on_crash", text_of(c.on_crash)}};
 }
 
@@ -234,6 +286,8 @@ DomainConfig config_from(nlohmann::json const& json)
     c.cpus = parse_cpus(json.value("cpus", "all"));  // a record of before there was this key has none
     c.pool = json.value("pool", 0u);  // likewise
     c.weight = json.at("weight");
+    for (auto const& [number, disk] : json.value("disks", nlohmann::json::object()).items())
+        c.disks.emplace(static_cast<unsigned>(std::stoul(number)), disk_from(disk));
     c.on_poweroff = on_end("on_poweroff");
     c.on_reboot = on_end("on_reboot");
     c.on_crash = on_end("on_crash");

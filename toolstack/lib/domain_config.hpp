@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -13,6 +14,14 @@ namespace pvn::tools {
 enum class OnEnd { destroy, restart, preserve };
 std::string_view text_of(OnEnd);
 
+struct DiskConfig {
+    std::string target;             // a file with an image, or a block device
+    bool read_only = false;
+    std::uint32_t sector_size = 0;  // of an image: 512 or 4096; 0: 512, or what the device has
+
+    friend bool operator==(DiskConfig const&, DiskConfig const&) = default;
+};
+
 struct DomainConfig {
     std::string name, kernel, ramdisk, cmdline;
     std::uint64_t memory = 0;  // bytes, a multiple of a page
@@ -20,6 +29,7 @@ struct DomainConfig {
     std::uint64_t cpus = ~std::uint64_t{0};  // where its vCPUs may run, bit n: CPU n
     std::uint32_t pool = 0;                  // of CPUs
     std::uint32_t weight = 256;
+    std::map<unsigned, DiskConfig> disks;    // by number: 0 is pvda
     OnEnd on_poweroff = OnEnd::destroy, on_reboot = OnEnd::restart, on_crash = OnEnd::preserve;
 
     friend bool operator==(DomainConfig const&, DomainConfig const&) = default;
@@ -35,6 +45,7 @@ std::uint64_t parse_duration(std::string_view text);
 std::string duration_text(std::uint64_t nanoseconds);
 
 // For a file of ours: what one writes the other reads.
+nlohmann::json to_json(DiskConfig const&);
 nlohmann::json to_json(DomainConfig const&);
 DomainConfig config_from(nlohmann::json const&);  // nlohmann::json::exception
 

@@ -185,6 +185,9 @@ void Keeper::restart()
     hypervisor_.must("read the domain's scheduling", PVN_DOMAIN_GET_SCHED, record_.id, &scheduling);
     LockedRegistry const registry;
     if (!look()) return;  // destroyed meanwhile
+    // Its description may have changed while it ran.
+    for (auto const& record : registry.read())
+        if (record.uuid == record_.uuid) record_.config = record.config;
     ring_.reset();
     destroy_domain(hypervisor_, record_.id);
     done_ = true;

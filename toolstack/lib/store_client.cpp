@@ -122,7 +122,8 @@ std::optional<pvn_store_FromStore> StoreClient::receive()
 pvn_store_Reply StoreClient::ask(pvn_store_Request request)
 {
     request.id = next_id_++;
-    request.transaction = request.which_what == pvn_store_Request_watch_tag ? 0 : transaction_;
+    bool const of_watches = request.which_what == pvn_store_Request_watch_tag || request.which_what == pvn_store_Request_unwatch_tag;
+    request.transaction = of_watches ? 0 : transaction_;
     for (;;) {
         if (send(request))
             while (auto const message = receive()) {
@@ -240,6 +241,17 @@ void StoreClient::watch(std::string const& path, std::uint32_t depth, std::uint6
     watches_.push_back(request);
 }
 
+void StoreClient::unwatch(std::string const& path, std::uint64_t token)
+{
+    auto request = empty();
+    request.which_what = pvn_store_Request_unwatch_tag;
+    put(request.what.unwatch.path, path, "path");
+    request.what.unwatch.token = token;
+    must("watch no more", path, request);
+    std::erase_if(watches_, [&](auto const& w) { return w.what.watch.token == token && path == w.what.watch.path; });
+    std::erase_if(events_, [&](auto const& e) { return e.token == token; });
+}
+
 void StoreClient::transact(std::function<void()> const& work)
 {
     for (;;) {
@@ -284,6 +296,19 @@ void StoreClient::release(std::uint16_t domain)
     request.which_what = pvn_store_Request_release_tag;
     request.what.release.domain = domain;
     (void)ask(request);
+}
+
+std::optional<store::Event> StoreClient::wait_for_event(std::chrono::steady_clock::time_point until)
+{
+    while (events_.empty() && input_.empty()) {
+        auto const left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
+        pollfd wait{socket_.get(), POLLIN, 0};
+        auto const ready = poll(&wait, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 1 << 30)));
+        stop_if_interrupted();
+        if (ready == 0 && left <= 0) return std::nullopt;
+        if (ready > 0) break;
+    }
+    return wait_for_event();
 }
 
 store::Event StoreClient::wait_for_event()

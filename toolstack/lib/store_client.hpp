@@ -2,6 +2,7 @@
 // The store, as a program of dom0's sees it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -29,12 +30,14 @@ public:
     store::Permissions permissions(std::string const& path);
     void set_permissions(std::string const& path, store::Permissions const&);
     void watch(std::string const& path, std::uint32_t depth, std::uint64_t token);
+    void unwatch(std::string const& path, std::uint64_t token);
     // Does `work` again until nobody else has changed meanwhile what it looked at.
     void transact(std::function<void()> const& work);
     void introduce(std::uint16_t domain, std::span<std::uint8_t const> uuid, std::uint64_t frame, std::uint32_t port);
     void release(std::uint16_t domain);  // of one that is not introduced, too
 
     store::Event wait_for_event();  // Problem: interrupted
+    std::optional<store::Event> wait_for_event(std::chrono::steady_clock::time_point until);  // nullopt: none came
     int descriptor() const { return socket_.get(); }
 
 private:

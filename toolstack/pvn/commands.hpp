@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/domain_config.hpp"
+
 namespace pvn::tools {
 
 inline constexpr int done = 0, failed = 1, misused = 2, timed_out = 3;
@@ -16,6 +18,7 @@ inline constexpr int done = 0, failed = 1, misused = 2, timed_out = 3;
 struct CreateOptions {
     std::string file;
     bool paused = false, attach = false, dry_run = false, json = false;
+    std::chrono::seconds wait{30};  // for its devices
 };
 int create(CreateOptions const&);
 int destroy(std::string const& name);
@@ -51,6 +54,11 @@ int create_pool(std::string const& scheduler, std::string const& cpus);  // cpus
 int destroy_pool(std::uint32_t pool);
 int add_to_pool(std::uint32_t pool, std::string const& cpus);
 int move_to_pool(std::string const& name, std::uint32_t pool);
+int list_disks(std::string const& name, bool json);  // no name: of all domains
+// `target`, read_only and sector_size of the disk; it gets the next number.  Prints its name.
+int attach_disk(std::string const& name, DiskConfig const&, std::chrono::seconds wait);
+int detach_disk(std::string const& name, std::string const& disk, bool force);
+int resize_disk(std::string const& name, std::string const& disk);
 int store_list(std::string const& path, bool deep, bool permissions, bool json);
 int store_read(std::string const& path, bool json);
 int store_write(std::string const& path, std::string const& value);

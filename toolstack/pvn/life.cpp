@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/console.hpp"
+#include "lib/disks.hpp"
 #include "lib/domain_builder.hpp"
 #include "lib/domains.hpp"
 #include "lib/keeper.hpp"
@@ -38,6 +39,7 @@ DomainConfig absolute(DomainConfig config)
 {
     config.kernel = std::filesystem::absolute(config.kernel);
     if (!config.ramdisk.empty()) config.ramdisk = std::filesystem::absolute(config.ramdisk);
+    for (auto& [number, disk] : config.disks) disk.target = std::filesystem::absolute(disk.target);
     return config;
 }
 
@@ -155,6 +157,22 @@ int wait_for_the_end(Hypervisor const& hypervisor, DomainChanges const& changes,
     return done;
 }
 
+// Of a domain that runs.  Says which device does not work yet, and why.
+bool wait_for_devices(Record const& record, std::chrono::seconds wait)
+{
+    if (record.config.disks.empty()) return true;
+    StoreClient store;
+    auto const until = in(wait);
+    bool all = true;
+    for (auto const& [number, disk] : record.config.disks) {
+        auto const why = wait_for_connection(store, {"block", record.id, number}, until);
+        if (why.empty()) continue;
+        fmt::print(stderr, "pvn: {} runs, but its disk {} is not connected: {}\n", record.config.name, disk_name(number), why);
+        all = false;
+    }
+    return all;
+}
+
 }  // namespace
 
 int create(CreateOptions const& options)
@@ -171,10 +189,11 @@ int create(CreateOptions const& options)
     checkpoint("locked");
     auto const record = make(config, images, keeper, hypervisor, registry, options.paused);
     registry.unlock();
+    auto const connected = options.paused || wait_for_devices(record, options.wait);
     forget_interruptions();
     if (options.json) fmt::print("{}\n", nlohmann::json{{"id", record.id}, {"name", config.name}, {"uuid", record.uuid}}.dump(2));
     if (options.attach) attach_console(config.name);
-    return done;
+    return connected ? done : timed_out;
 }
 
 int destroy(std::string const& name)

@@ -50,6 +50,7 @@ public:
         add_processors();
         add_pools();
         add_observers();
+        add_disks();
         add_store();
         try {
             app_.parse(argc, argv);
@@ -82,12 +83,16 @@ private:
     {
         auto* const create_command = with_json(add("create", "makes a domain from a TOML file and starts it", [this] {
             create_.json = json_;
+            create_.wait = std::chrono::seconds{seconds_};
             return create(create_);
         }));
         create_command->add_option("file", create_.file, "the domain's description, see pvn.toml(5)")->required();
         create_command->add_flag("-c,--console", create_.attach, "attach its console; Ctrl-] leaves");
         create_command->add_flag("-p,--paused", create_.paused, "do not start it yet; `pvn unpause` does");
         create_command->add_flag("-n,--dry-run", create_.dry_run, "check the description, the kernel and the ramdisk, and make nothing");
+        create_command->add_option("-w,--wait", seconds_, "for its devices, at most so many seconds; exit code 3 if one is not connected then, and the domain runs")
+            ->default_val(30)
+            ->check(CLI::Range(0, 1'000'000));
         create_command->footer("Example: pvn create -c web.toml\nStopped by Ctrl-C, it leaves nothing behind.");
         add_named("console", "attaches to a domain's console; Ctrl-] leaves", [this] { return show_console(name_); })
             ->footer("Shows first what was printed before.  Everything is kept in /var/log/pvn/NAME.console.log.");
@@ -220,6 +225,37 @@ private:
                               "Examples: pvn trace --seconds 2 -o web.json\n          pvn trace --events switch,wake,move");
     }
 
+    void add_disks()
+    {
+        auto* const block_command = app_.add_subcommand("block", "shows the disks of domains, adds and removes them");
+        block_command->require_subcommand(1);
+        auto* const list_command = with_json(block_command->add_subcommand("list", "shows each disk, what is behind it, and its state"));
+        list_command->add_option("domain", name_, "name or id; without it: all");
+        list_command->callback([this] { result_ = list_disks(name_, json_); });
+        auto const with_domain = [this, block_command](char const* name, char const* what) {
+            auto* const sub = block_command->add_subcommand(name, what);
+            sub->add_option("domain", name_, "name or id")->required();
+            return sub;
+        };
+        auto* const attach_command = with_domain("attach", "gives a running domain one more disk, and prints its name");
+        attach_command->add_option("target", disk_.target, "a file with an image, or a block device")->required();
+        attach_command->add_flag("-r,--read-only", disk_.read_only, "the domain cannot write to it");
+        attach_command->add_option("-s,--sector-size", disk_.sector_size, "of an image: 512 or 4096")->check(CLI::IsMember({512, 4096}));
+        attach_command->add_option("-w,--wait", seconds_, "for the guest, at most so many seconds; exit code 3 if it takes longer")->default_val(30)->check(CLI::Range(0, 1'000'000));
+        attach_command->callback([this] { result_ = attach_disk(name_, disk_, std::chrono::seconds{seconds_}); });
+        attach_command->footer("It is there again after a reboot.\nExample: pvn block attach web /srv/more.img");
+        auto* const detach_command = with_domain("detach", "takes a disk away");
+        detach_command->add_option("disk", disk_name_, "such as pvdb, or its number")->required();
+        detach_command->add_flag("-f,--force", force_, "even if the guest uses it: what it writes then is lost");
+        detach_command->callback([this] { result_ = detach_disk(name_, disk_name_, force_); });
+        detach_command->footer("Example: pvn block detach web pvdb");
+        auto* const resize_command = with_domain("resize", "tells the guest that the file or device behind a disk has another size");
+        resize_command->add_option("disk", disk_name_, "such as pvdb, or its number")->required();
+        resize_command->callback([this] { result_ = resize_disk(name_, disk_name_); });
+        resize_command->footer("Example: truncate -s 20G /srv/web.img && pvn block resize web pvda");
+        block_command->footer("Examples: pvn block list\n          pvn block attach web /srv/more.img\n          pvn block detach web pvdb");
+    }
+
     void add_store()
     {
         auto* const store_command = app_.add_subcommand("store", "looks into the store by which domains find their devices, and changes it");
@@ -279,6 +315,9 @@ private:
     std::vector<std::string> rights_;
     bool deep_ = false, permissions_ = false;
     std::uint32_t depth_ = 16;
+    DiskConfig disk_;
+    std::string disk_name_;
+    bool force_ = false;
     std::string scheduler_ = "bvt";
     std::uint32_t cpu_ = 0, times_ = 0, pool_ = 0;
     double new_trace_seconds_ = 0;
