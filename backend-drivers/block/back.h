@@ -35,9 +35,7 @@ struct back {
 struct back_queue {
 	struct back *back;
 	unsigned int pages, slots;
-	int irq;
-	struct pvn_mapped mapped;
-	struct pvn_ring *ring;
+	struct pvn_back_ring shared;
 	struct delayed_work work;	/* takes requests */
 	bool broken;			/* the front end broke the contract: nothing is taken or answered any more */
 	u32 consumed;			/* requests taken: the work's, as is the next */
@@ -54,7 +52,7 @@ struct back_queue {
 extern struct workqueue_struct *block_work_queue;
 
 /* Maps the rings and begins to serve.  -errno: what the front end granted cannot be used. */
-int back_queue_open(struct back_queue *queue, const u32 *refs, unsigned int port);
+int back_queue_open(struct back_queue *queue, unsigned int index);
 /* Waits for the device to be done with everything. */
 void back_queue_close(struct back_queue *queue);
 

@@ -127,58 +127,24 @@ static void disconnect(struct back *back)
 	back->count = 0;
 }
 
-/* "12 13 14 15": exactly @count of them. */
-static int parse_refs(const char *text, u32 *refs, unsigned int count)
-{
-	unsigned int i;
-	int used;
-
-	for (i = 0; i < count; i++, text += used)
-		if (sscanf(text, "%u%n", &refs[i], &used) != 1)
-			return -EINVAL;
-	return *text ? -EINVAL : 0;
-}
-
-static int open_queue(struct back *back, unsigned int index, unsigned int pages)
-{
-	const char *other = back->device->other;
-	struct back_queue *queue = &back->queues[index];
-	u32 refs[PVN_RING_PAGES];
-	char name[16], text[PVN_RING_PAGES * 11 + 1];
-	u64 port;
-	int error;
-
-	snprintf(name, sizeof(name), "ring-%u", index);
-	error = pvn_store_read(other, name, text, sizeof(text)) ?: parse_refs(text, refs, pages);
-	snprintf(name, sizeof(name), "port-%u", index);
-	if (!error)
-		error = pvn_store_read_number(other, name, &port);
-	if (!error && port > U32_MAX)
-		error = -EINVAL;
-	if (error)
-		return error;
-	queue->back = back;
-	queue->pages = pages;
-	queue->slots = PVN_BLOCK_SLOTS(pages);
-	return back_queue_open(queue, refs, port);
-}
-
 /* With what the front end wrote: it may be anything. */
 static void connect(struct back *back)
 {
 	struct pvn_device *device = back->device;
-	u64 queues, pages;
-	int error;
+	unsigned int queues, pages;
+	int error = pvn_read_ring_numbers(device, most_queues(), &queues, &pages);
 
-	if (pvn_store_read_number(device->other, "queues", &queues) || !queues || queues > most_queues() ||
-	    pvn_store_read_number(device->other, "ring-pages", &pages) || !is_power_of_2(pages) || pages > PVN_RING_PAGES) {
-		pvn_device_error(device, "the front end asks for queues or rings that were not offered");
+	if (error)
 		goto fail;
-	}
 	back->queues = kvcalloc(queues, sizeof(*back->queues), GFP_KERNEL);
 	error = back->queues ? 0 : -ENOMEM;
 	for (back->count = 0; !error && back->count < queues; back->count++) {
-		error = open_queue(back, back->count, pages);
+		struct back_queue *queue = &back->queues[back->count];
+
+		queue->back = back;
+		queue->pages = pages;
+		queue->slots = PVN_BLOCK_SLOTS(pages);
+		error = back_queue_open(queue, back->count);
 		if (error)
 			break;
 	}
@@ -187,8 +153,8 @@ static void connect(struct back *back)
 		return;
 	}
 	pvn_device_error(device, "cannot use ring %u of the front end: %d", back->count, error);
-	disconnect(back);
 fail:
+	disconnect(back);
 	pvn_set_state(device, PVN_CLOSED);
 	close_device(back);
 }
@@ -242,10 +208,11 @@ static void changed(struct pvn_device *device)
 			connect(back);
 		break;
 	case PVN_CONNECTED:
-		if (device->state != PVN_CONNECTED)
+		if (device->state != PVN_CONNECTED && device->state != PVN_CLOSING)
 			break;
-		if (!online)
-			pvn_set_state(device, PVN_CLOSING);
+		/* A guest that still uses the disk is asked until the toolstack changes its mind. */
+		if (online != (device->state == PVN_CONNECTED))
+			pvn_set_state(device, online ? PVN_CONNECTED : PVN_CLOSING);
 		else if (back->sectors != bdev_nr_sectors(back->bdev))
 			tell_size(back);
 		break;

@@ -19,11 +19,6 @@ struct job {
 	struct pvn_grant_copy part[] __counted_by(count);
 };
 
-static void notify(struct back_queue *queue)
-{
-	pvn_notify(pvn_port_of_irq(queue->irq));
-}
-
 /* From the work, or from where a device ends a request. */
 static void give_up(struct back_queue *queue, const char *why)
 {
@@ -136,15 +131,15 @@ static void answer(struct back_queue *queue, u64 id, int status)
 	spin_lock_irqsave(&queue->lock, flags);
 	if (!READ_ONCE(queue->broken)) {
 		old = queue->answered++;
-		*(struct pvn_block_answer *)(queue->mapped.address +
+		*(struct pvn_block_answer *)(queue->shared.mapped.address +
 			PVN_BLOCK_ANSWER_OFFSET(queue->pages, old % queue->slots)) = message;
-		smp_store_release(&queue->ring->answers_produced, queue->answered);
+		smp_store_release(&queue->shared.ring->answers_produced, queue->answered);
 		smp_mb();	/* the front end says what it wants, then looks */
-		tell = pvn_ring_passes(old, queue->answered, READ_ONCE(queue->ring->answers_wanted));
+		tell = pvn_ring_passes(old, queue->answered, READ_ONCE(queue->shared.ring->answers_wanted));
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
-		notify(queue);
+		pvn_notify(queue->shared.port);
 }
 
 static void left_flight(struct back_queue *queue)
@@ -310,7 +305,7 @@ out:
 /* Whether it must be called again, for want of memory: at once when something comes back, else after a while. */
 static bool take_requests(struct back_queue *queue)
 {
-	struct pvn_ring *ring = queue->ring;
+	struct pvn_ring *ring = queue->shared.ring;
 	struct pvn_block_request request;
 	u32 produced;
 
@@ -322,7 +317,7 @@ static bool take_requests(struct back_queue *queue)
 			return false;
 		}
 		for (; queue->consumed != produced; queue->consumed++) {
-			memcpy(&request, queue->mapped.address + PVN_BLOCK_REQUEST_OFFSET(queue->consumed % queue->slots),
+			memcpy(&request, queue->shared.mapped.address + PVN_BLOCK_REQUEST_OFFSET(queue->consumed % queue->slots),
 			       sizeof(request));
 			barrier();	/* copied, before it is looked at */
 			switch (take(queue, &request)) {
@@ -367,49 +362,26 @@ static irqreturn_t requested(int irq, void *data)
 
 /* --- the ring --------------------------------------------------------------------------------------------------- */
 
-int back_queue_open(struct back_queue *queue, const u32 *refs, unsigned int port)
+int back_queue_open(struct back_queue *queue, unsigned int index)
 {
-	unsigned int domain = queue->back->device->other_domain;
-	int error = pvn_map_granted(domain, refs, queue->pages, &queue->mapped);
-
-	if (error)
-		return error;
-	queue->ring = queue->mapped.address;
-	queue->broken = false;
-	queue->consumed = queue->answered = 0;
-	queue->in_flight = queue->used_pages = queue->spares = 0;
-	queue->starved = false;
 	spin_lock_init(&queue->lock);
 	init_waitqueue_head(&queue->idle);
 	INIT_DELAYED_WORK(&queue->work, serve);
-	WRITE_ONCE(queue->ring->requests_wanted, 1);
-	/* A port that is bound is pending: whatever came before is looked at. */
-	error = pvn_bind_interdomain(domain, port, requested, 0, "pvn-block-back", queue);
-	if (error < 0) {
-		pvn_unmap_granted(&queue->mapped);
-		queue->ring = NULL;
-		return error;
-	}
-	queue->irq = error;
-	return 0;
+	return pvn_open_back_ring(&queue->shared, queue->back->device, "", index, queue->pages, requested, "pvn-block-back", queue);
 }
 
 void back_queue_close(struct back_queue *queue)
 {
-	int irq = queue->irq;
-
-	if (!queue->ring)
+	if (!queue->shared.ring)
 		return;
 	/* Answers may still be told, so the port stays until there are none. */
-	disable_irq(irq);
+	disable_irq(queue->shared.irq);
 	cancel_delayed_work_sync(&queue->work);
 	wait_event(queue->idle, !READ_ONCE(queue->in_flight));
 	spin_lock_irq(&queue->lock);	/* whoever woke us has let it go */
 	spin_unlock_irq(&queue->lock);
 	cancel_delayed_work_sync(&queue->work);
-	pvn_unbind(irq, queue);
-	pvn_unmap_granted(&queue->mapped);
-	queue->ring = NULL;
+	pvn_close_back_ring(&queue->shared, queue);
 	while (queue->spares)
 		__free_page(queue->spare[--queue->spares]);
 }

@@ -28,8 +28,7 @@ struct pvn_request {
 struct pvn_queue {
 	unsigned int domain;		/* of the back end */
 	unsigned int pages, slots;
-	unsigned int port;
-	int irq;			/* 0: no ring */
+	struct pvn_front_ring shared;
 	spinlock_t lock;		/* guards all that follows */
 	struct pvn_ring *ring;		/* NULL: none */
 	u32 produced;			/* requests written */
@@ -37,7 +36,6 @@ struct pvn_queue {
 	u32 consumed;			/* answers read */
 	bool broken;			/* the back end's answers made no sense */
 	struct request *in_flight[PVN_BLOCK_SLOTS(PVN_RING_PAGES)];	/* by tag */
-	u32 ring_ref[PVN_RING_PAGES];
 	unsigned int refs;		/* free ones in `ref` */
 	u32 *ref;
 };

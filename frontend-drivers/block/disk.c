@@ -34,19 +34,7 @@ struct disk {
 
 static bool knows(struct pvn_device *device, const char *feature)
 {
-	u64 value;
-
-	return !pvn_store_read_number(device->other, feature, &value) && value;
-}
-
-/* A number of the back end's, at least 1 and at most @most; @otherwise if it has none. */
-static u64 number_of(struct pvn_device *device, const char *key, u64 most, u64 otherwise)
-{
-	u64 value;
-
-	if (pvn_store_read_number(device->other, key, &value) || !value)
-		return otherwise;
-	return min(value, most);
+	return pvn_offered(device, feature, 1, 0);
 }
 
 /* --- what Linux asks -------------------------------------------------------------------------------------------- */
@@ -120,25 +108,12 @@ static void close_rings(struct disk *disk)
 static int tell_rings(struct disk *disk)
 {
 	struct pvn_device *device = disk->device;
-	unsigned int i, page;
-	int error;
+	unsigned int i;
+	int error = pvn_store_write(device->home, "queues", "%u", disk->count) ?:
+		    pvn_store_write(device->home, "ring-pages", "%u", disk->queues[0].pages);
 
-	error = pvn_store_write(device->home, "queues", "%u", disk->count);
-	if (!error)
-		error = pvn_store_write(device->home, "ring-pages", "%u", disk->queues[0].pages);
-	for (i = 0; !error && i < disk->count; i++) {
-		struct pvn_queue *queue = &disk->queues[i];
-		char name[32], refs[PVN_RING_PAGES * 11 + 1];
-		int length = 0;
-
-		for (page = 0; page < queue->pages; page++)
-			length += scnprintf(refs + length, sizeof(refs) - length, "%s%u", page ? " " : "", queue->ring_ref[page]);
-		snprintf(name, sizeof(name), "ring-%u", i);
-		error = pvn_store_write(device->home, name, "%s", refs);
-		snprintf(name, sizeof(name), "port-%u", i);
-		if (!error)
-			error = pvn_store_write(device->home, name, "%u", queue->port);
-	}
+	for (i = 0; !error && i < disk->count; i++)
+		error = pvn_tell_ring(device, "", i, &disk->queues[i].shared);
 	return error;
 }
 
@@ -149,8 +124,8 @@ static int make_queues(struct disk *disk)
 	unsigned int most = clamp(min(max_queues, num_possible_cpus()), 1u, (unsigned int)PVN_BLOCK_QUEUES);
 	int error;
 
-	pages = rounddown_pow_of_two(number_of(device, "max-ring-pages", pages, 1));
-	most = number_of(device, "max-queues", most, 1);
+	pages = rounddown_pow_of_two(pvn_offered(device, "max-ring-pages", pages, 1));
+	most = pvn_offered(device, "max-queues", most, 1);
 	disk->queues = kcalloc(most, sizeof(*disk->queues), GFP_KERNEL);
 	if (!disk->queues)
 		return -ENOMEM;
@@ -173,8 +148,8 @@ static void open_rings(struct disk *disk)
 
 	if (!disk->queues)
 		error = make_queues(disk);
-	else if (number_of(device, "max-queues", disk->count, 1) < disk->count ||
-		 number_of(device, "max-ring-pages", disk->queues[0].pages, 1) < disk->queues[0].pages)
+	else if (pvn_offered(device, "max-queues", disk->count, 1) < disk->count ||
+		 pvn_offered(device, "max-ring-pages", disk->queues[0].pages, 1) < disk->queues[0].pages)
 		error = -EOPNOTSUPP;
 	for (i = 0; !error && i < disk->count; i++)
 		error = pvn_queue_open(&disk->queues[i]);
@@ -224,8 +199,8 @@ static int make_disk(struct disk *disk, u64 sectors)
 	struct pvn_device *device = disk->device;
 	struct queue_limits limits = {
 		.logical_block_size = disk->sector_size,
-		.physical_block_size = number_of(device, "physical-sector-size", PAGE_SIZE, disk->sector_size),
-		.max_segments = number_of(device, "max-segments", PVN_BLOCK_SEGMENTS, PVN_BLOCK_DIRECT),
+		.physical_block_size = pvn_offered(device, "physical-sector-size", PAGE_SIZE, disk->sector_size),
+		.max_segments = pvn_offered(device, "max-segments", PVN_BLOCK_SEGMENTS, PVN_BLOCK_DIRECT),
 		.max_hw_sectors = PVN_BLOCK_SEGMENTS * PAGE_SECTORS,
 		.max_segment_size = PAGE_SIZE,
 		.seg_boundary_mask = PAGE_SIZE - 1,
@@ -240,7 +215,7 @@ static int make_disk(struct disk *disk, u64 sectors)
 		limits.features |= BLK_FEAT_FUA;
 	if (knows(device, "discard")) {
 		limits.max_hw_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
-		limits.discard_granularity = number_of(device, "discard-granularity", SZ_1G, disk->sector_size);
+		limits.discard_granularity = pvn_offered(device, "discard-granularity", SZ_1G, disk->sector_size);
 	}
 	disk->tags.ops = &queue_operations;
 	disk->tags.nr_hw_queues = disk->count;
@@ -293,7 +268,7 @@ static void take_disk_away(struct disk *disk)
 static int read_size(struct disk *disk, u64 *sectors)
 {
 	struct pvn_device *device = disk->device;
-	u64 size = number_of(device, "sector-size", U32_MAX, 512);
+	u64 size = pvn_offered(device, "sector-size", U32_MAX, 512);
 	int error = pvn_store_read_number(device->other, "sectors", sectors);
 
 	if (error)
@@ -370,6 +345,7 @@ static void changed(struct pvn_device *device)
 			open_rings(disk);
 		break;
 	case PVN_CONNECTED:
+		WRITE_ONCE(disk->closing, false);
 		if (!disk->open)
 			break;
 		if (!disk->live)

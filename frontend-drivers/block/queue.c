@@ -145,7 +145,7 @@ void pvn_queue_publish(struct pvn_queue *queue)
 	tell = publish(queue);
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
-		pvn_notify(queue->port);
+		pvn_notify(queue->shared.port);
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------------- */
@@ -231,65 +231,32 @@ int pvn_queue_init(struct pvn_queue *queue, unsigned int domain, unsigned int pa
 
 void pvn_queue_exit(struct pvn_queue *queue)
 {
+	if (!queue->ref)
+		return;
 	pvn_grant_release(queue->refs, queue->ref);
 	queue->refs = 0;
 	kfree(queue->ref);
 	queue->ref = NULL;
 }
 
-static void free_ring(struct pvn_queue *queue)
-{
-	unsigned int i;
-
-	for (i = 0; i < queue->pages; i++)
-		pvn_grant_end_page(queue->ring_ref[i]);
-}
-
 int pvn_queue_open(struct pvn_queue *queue)
 {
-	struct pvn_ring *ring = alloc_pages_exact(queue->pages * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO);
-	unsigned int i;
-	int error;
+	int error = pvn_open_front_ring(&queue->shared, queue->domain, queue->pages, answered, "pvn-block", queue);
 
-	if (!ring)
-		return -ENOMEM;
-	error = pvn_grant_reserve(queue->pages, queue->ring_ref);
-	if (error) {
-		free_pages_exact(ring, queue->pages * PAGE_SIZE);
+	if (error)
 		return error;
-	}
-	ring->answers_wanted = 1;
-	for (i = 0; i < queue->pages; i++)
-		pvn_grant(queue->ring_ref[i], queue->domain, virt_to_page((void *)ring + i * PAGE_SIZE), false);
+	spin_lock_irq(&queue->lock);
 	queue->produced = queue->published = queue->consumed = 0;
 	queue->broken = false;
-	error = pvn_alloc_port(queue->domain);
-	if (error < 0)
-		goto free;
-	queue->port = error;
-	queue->ring = ring;
-	error = pvn_bind_port(queue->port, answered, 0, "pvn-block", queue);
-	if (error < 0) {
-		queue->ring = NULL;
-		pvn_hypercall(PVN_EVENT_CLOSE, queue->port);
-		goto free;
-	}
-	queue->irq = error;
+	queue->ring = queue->shared.ring;
+	spin_unlock_irq(&queue->lock);
 	return 0;
-free:
-	free_ring(queue);
-	return error;
 }
 
 void pvn_queue_close(struct pvn_queue *queue)
 {
-	struct pvn_ring *ring = queue->ring;
 	unsigned int i;
 
-	if (!ring)
-		return;
-	pvn_unbind(queue->irq, queue);
-	queue->irq = 0;
 	spin_lock_irq(&queue->lock);
 	queue->ring = NULL;
 	for (i = 0; i < ARRAY_SIZE(queue->in_flight); i++) {
@@ -302,5 +269,5 @@ void pvn_queue_close(struct pvn_queue *queue)
 		blk_mq_requeue_request(request, false);
 	}
 	spin_unlock_irq(&queue->lock);
-	free_ring(queue);
+	pvn_close_front_ring(&queue->shared, queue);
 }

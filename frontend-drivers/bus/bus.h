@@ -125,7 +125,34 @@ __printf(2, 3) void pvn_device_error(struct pvn_device *device, const char *form
 /* What the toolstack wants of a back end; true unless it says 0. */
 bool pvn_device_online(struct pvn_device *device);
 
-/* --- rings ------------------------------------------------------------------------------------------------------ */
+/* --- rings (rings.c) -------------------------------------------------------------------------------------------- */
+
+struct pvn_front_ring {
+	struct pvn_ring *ring;		/* NULL: not open */
+	unsigned int pages, port;
+	int irq;
+	u32 ref[PVN_RING_PAGES];
+};
+/* All zeroes but answers_wanted, which is 1.  The handler can be called at once. */
+int pvn_open_front_ring(struct pvn_front_ring *ring, unsigned int domain, unsigned int pages, irq_handler_t handler,
+			const char *name, void *data);
+void pvn_close_front_ring(struct pvn_front_ring *ring, void *data);
+int pvn_tell_ring(struct pvn_device *device, const char *prefix, unsigned int index, const struct pvn_front_ring *ring);
+/* A number of the back end's, at least 1 and at most @most; @otherwise if it has none. */
+u64 pvn_offered(struct pvn_device *device, const char *key, u64 most, u64 otherwise);
+
+struct pvn_back_ring {
+	struct pvn_ring *ring;		/* NULL: not open */
+	unsigned int port;
+	int irq;
+	struct pvn_mapped mapped;
+};
+/* How many the front end has made, within what was offered; -EINVAL: it has not, and its error is told. */
+int pvn_read_ring_numbers(struct pvn_device *device, unsigned int most_queues, unsigned int *queues, unsigned int *pages);
+/* -errno: what the front end wrote, or granted, cannot be used. */
+int pvn_open_back_ring(struct pvn_back_ring *ring, struct pvn_device *device, const char *prefix, unsigned int index,
+		       unsigned int pages, irq_handler_t handler, const char *irq_name, void *data);
+void pvn_close_back_ring(struct pvn_back_ring *ring, void *data);
 
 /* Whether an index that goes from @old to @new passes @wanted: then whoever waits for that has to hear. */
 static inline bool pvn_ring_passes(u32 old, u32 new, u32 wanted)

@@ -108,6 +108,12 @@ std::string wait_for_connection(StoreClient& store, DevicePlace const& place, Mo
     return fmt::format("the guest's side is {}, dom0's {}", front, state_of(store, place, Side::back));
 }
 
+std::string device_state_text(std::string const& front, std::string const& back, std::string const& error)
+{
+    if (!error.empty()) return error;
+    return front == "connected" && back == "connected" ? "connected" : fmt::format("guest {}, dom0 {}", front.empty() ? "gone" : front, back);
+}
+
 void end_device(StoreClient& store, DevicePlace const& place, bool force, std::string const& what)
 {
     auto const error = place.front() + "/error";

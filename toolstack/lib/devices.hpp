@@ -44,6 +44,8 @@ std::string wait_for_state(StoreClient&, DevicePlace const&, Side, std::initiali
 void wait_for_offer(StoreClient&, DevicePlace const&, std::string const& what);
 // Why it does not work yet; "": it does.
 std::string wait_for_connection(StoreClient&, DevicePlace const&, Moment until);
+// For a table: "connected", what is wrong, or how far both sides are.
+std::string device_state_text(std::string const& front, std::string const& back, std::string const& error);
 // Takes it away from a guest that lets it go; `force`: from any.  Problem: it does not.
 void end_device(StoreClient&, DevicePlace const&, bool force, std::string const& what);
 

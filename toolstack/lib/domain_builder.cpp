@@ -19,6 +19,7 @@
 #include "lib/disks.hpp"
 #include "lib/registry.hpp"
 #include "lib/store_client.hpp"
+#include "lib/vifs.hpp"
 
 namespace pvn::tools {
 namespace {
@@ -195,9 +196,10 @@ void NewDomain::build(DomainConfig const& config, Images const& images)
     checkpoint("built");
     introduce(config);
     checkpoint("introduced");
-    if (!config.disks.empty()) {
+    if (!config.disks.empty() || !config.vifs.empty()) {
         StoreClient store;
         for (auto const& [number, disk] : config.disks) attach_disk(store, id_, number, disk);
+        for (auto const& [number, vif] : config.vifs) attach_vif(store, id_, config.name, number, vif);
     }
     checkpoint("devices");
 }
@@ -227,6 +229,7 @@ void destroy_domain(Hypervisor const& hypervisor, std::uint16_t id)
         StoreClient store;
         store.release(id);
         release_disks(store, id);
+        release_vifs(store, id);
     }
     for (;;) {
         auto const result = hypervisor.call(PVN_DOMAIN_DESTROY, id);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "lib/domain_config.hpp"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
@@ -141,6 +142,60 @@ std::map<unsigned, DiskConfig> disks(Item const& item)
     return result;
 }
 
+// What a text means, or what is wrong with it, said of the key.
+template <typename Parse>
+auto parsed(Item const& item, Parse parse)
+{
+    auto const written = item.text();
+    try {
+        return parse(written);
+    } catch (Problem const& problem) {
+        item.wrong(problem.what());
+    }
+}
+
+VifConfig vif(Item const& item)
+{
+    VifConfig vif;
+    auto const* const table = item.node.as_table();
+    if (table == nullptr) item.wrong("must list tables, such as [{ bridge = \"br0\" }]");
+    for (auto&& [name, node] : *table) {
+        Item const part{item.file, name.str(), node};
+        if (name == "mac") {
+            vif.mac = parsed(part, parse_mac);
+        } else if (name == "bridge") {
+            vif.bridge = part.path();
+        } else if (name == "address") {
+            vif.address = parsed(part, parse_address);
+        } else if (name == "mtu") {
+            vif.mtu = part.number(65535, 68);
+        } else if (name == "rate") {
+            vif.rate = parsed(part, parse_rate);
+        } else if (name == "offload") {
+            auto const value = node.value_exact<bool>();
+            if (!value) part.wrong("must be true or false");
+            vif.offload = *value;
+        } else {
+            part.wrong("is unknown here (known: mac, bridge, address, mtu, rate, offload)");
+        }
+    }
+    return vif;
+}
+
+std::map<unsigned, VifConfig> vifs(Item const& item)
+{
+    constexpr std::size_t most_vifs = 16;
+    auto const* const list = item.node.as_array();
+    if (list == nullptr) item.wrong("must be a list, such as [{ bridge = \"br0\" }]");
+    if (list->size() > most_vifs) item.wrong(fmt::format("has more than {} cards", most_vifs));
+    std::map<unsigned, VifConfig> result;
+    for (auto&& node : *list) {
+        auto const number = static_cast<unsigned>(result.size());
+        result.emplace(number, vif({item.file, item.key, node}));
+    }
+    return result;
+}
+
 struct Key {
     std::string_view name;
     void (*read)(DomainConfig&, Item const&);
@@ -157,6 +212,7 @@ constexpr std::array keys{
     Key{"pool", [](DomainConfig& c, Item const& i) { c.pool = i.number(most_pool, 0); }},
     Key{"weight", [](DomainConfig& c, Item const& i) { c.weight = i.number(65535); }},
     Key{"disk", [](DomainConfig& c, Item const& i) { c.disks = disks(i); }},
+    Key{"vif", [](DomainConfig& c, Item const& i) { c.vifs = vifs(i); }},
     Key{"on_poweroff", [](DomainConfig& c, Item const& i) { c.on_poweroff = i.on_end(); }},
     Key{"on_reboot", [](DomainConfig& c, Item const& i) { c.on_reboot = i.on_end(); }},
     Key{"on_crash", [](DomainConfig& c, Item const& i) { c.on_crash = i.on_end(); }},
@@ -219,6 +275,41 @@ std::string duration_text(std::uint64_t ns)
     return ns == 0 ? "0" : fmt::format("{}ns", ns);
 }
 
+std::uint64_t parse_rate(std::string_view text)
+{
+    constexpr std::array<std::pair<std::string_view, std::uint64_t>, 8> bits{
+        {{"b/s", 1}, {"Kb/s", 1'000}, {"Mb/s", 1'000'000}, {"Gb/s", 1'000'000'000}, {"B/s", 8}, {"KB/s", 8'000}, {"MB/s", 8'000'000}, {"GB/s", 8'000'000'000}}};
+    auto const value = with_unit(text, bits);
+    constexpr std::uint64_t most = 1'000'000'000'000;
+    if (!value || *value < 8 || *value > most) throw Problem{fmt::format("is no rate: `{}`; write a number and Mb/s, or MB/s for bytes, such as 100Mb/s", text)};
+    return *value / 8;
+}
+
+std::string parse_mac(std::string_view text)
+{
+    std::string mac{text};
+    bool good = mac.size() == 17;
+    for (std::size_t i = 0; good && i < mac.size(); ++i) {
+        good = i % 3 == 2 ? mac[i] == ':' : std::isxdigit(static_cast<unsigned char>(mac[i])) != 0;
+        mac[i] = static_cast<char>(std::tolower(static_cast<unsigned char>(mac[i])));
+    }
+    constexpr int group = 1;
+    if (!good || (std::stoi(mac.substr(0, 2), nullptr, 16) & group) != 0 || mac == "00:00:00:00:00:00")
+        throw Problem{fmt::format("is no address of one station: `{}`; write six bytes, the first of them even, such as 02:00:00:12:34:56", text)};
+    return mac;
+}
+
+std::string parse_address(std::string_view text)
+{
+    auto const slash = text.find('/');
+    in_addr address{};
+    unsigned bits = 33;
+    if (slash != std::string_view::npos) std::from_chars(text.data() + slash + 1, text.data() + text.size(), bits);
+    if (bits > 32 || inet_pton(AF_INET, std::string{text.substr(0, slash)}.c_str(), &address) != 1)
+        throw Problem{fmt::format("is no address: `{}`; write one with the bits of its network, such as 10.1.0.1/24", text)};
+    return std::string{text};
+}
+
 DomainConfig parse_config(std::string_view source, std::string_view file)
 {
     toml::table table;
@@ -258,14 +349,26 @@ nlohmann::json to_json(DiskConfig const& disk)
     return {{"target", disk.target}, {"read_only", disk.read_only}, {"sector_size", disk.sector_size}};
 }
 
+nlohmann::json to_json(VifConfig const& vif)
+{
+    return {{"mac", vif.mac}, {"bridge", vif.bridge}, {"address", vif.address}, {"mtu", vif.mtu}, {"rate", vif.rate}, {"offload", vif.offload}};
+}
+
+VifConfig vif_from(nlohmann::json const& json)
+{
+    return {json.at("mac"), json.at("bridge"), json.at("address"), json.at("mtu"), json.at("rate"), json.at("offload")};
+}
+
 DiskConfig disk_from(nlohmann::json const& json) { return {json.at("target"), json.at("read_only"), json.at("sector_size")}; }
 
 nlohmann::json to_json(DomainConfig const& c)
 {
     nlohmann::json disks = nlohmann::json::object();
     for (auto const& [number, disk] : c.disks) disks[std::to_string(number)] = to_json(disk);
+    nlohmann::json vifs = nlohmann::json::object();
+    for (auto const& [number, vif] : c.vifs) vifs[std::to_string(number)] = to_json(vif);
     return {{"name", c.name}, {"kernel", c.kernel}, {"ramdisk", c.ramdisk}, {"cmdline", c.cmdline}, {"memory_bytes", c.memory}, {"vcpus", c.vcpus},
-            {"max_vcpus", c.max_vcpus}, {"cpus", cpus_text(c.cpus)}, {"pool", c.pool}, {"weight", c.weight}, {"disks", disks}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
+            {"max_vcpus", c.max_vcpus}, {"cpus", cpus_text(c.cpus)}, {"pool", c.pool}, {"weight", c.weight}, {"disks", disks}, {"vifs", vifs}, {"on_poweroff", text_of(c.on_poweroff)}, {"on_reboot", text_of(c.on_reboot)},
             {"on_crash", text_of(c.on_crash)}};
 }
 
@@ -288,6 +391,8 @@ DomainConfig config_from(nlohmann::json const& json)
     c.weight = json.at("weight");
     for (auto const& [number, disk] : json.value("disks", nlohmann::json::object()).items())
         c.disks.emplace(static_cast<unsigned>(std::stoul(number)), disk_from(disk));
+    for (auto const& [number, vif] : json.value("vifs", nlohmann::json::object()).items())
+        c.vifs.emplace(static_cast<unsigned>(std::stoul(number)), vif_from(vif));
     c.on_poweroff = on_end("on_poweroff");
     c.on_reboot = on_end("on_reboot");
     c.on_crash = on_end("on_crash");

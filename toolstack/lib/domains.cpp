@@ -89,6 +89,13 @@ Known find_guest(Hypervisor const& hypervisor, Registry& registry, std::string c
     return domain;
 }
 
+Record record_of_running(Known const& domain)
+{
+    if (!domain.record) throw Problem{fmt::format("domain {} was not made by pvn: it has no devices", domain.info.id)};
+    if ((domain.info.flags & (PVN_DOMAIN_SHUT_DOWN | PVN_DOMAIN_DYING)) != 0) throw Problem{fmt::format("{} has ended", domain.name())};
+    return *domain.record;
+}
+
 std::string state_text(pvn_domain_info const& d)
 {
     if ((d.flags & PVN_DOMAIN_DYING) != 0) return "dying";

@@ -26,6 +26,9 @@ Known find_domain(Hypervisor const&, Registry&, std::string const& name);
 // The same, but not dom0: "dom0 cannot be {}".
 Known find_guest(Hypervisor const&, Registry&, std::string const& name, char const* done_to_it);
 
+// Of a domain of pvn's that has not ended.  Problem: it is another one.
+Record record_of_running(Known const&);
+
 std::string state_text(pvn_domain_info const&);
 nlohmann::json json_of(Known const&);
 std::vector<pvn_vcpu_context> contexts_of(Hypervisor const&, pvn_domain_info const&);  // of each vCPU, if it does not run

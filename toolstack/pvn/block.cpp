@@ -14,25 +14,11 @@ namespace {
 
 std::string size_text(std::uint64_t bytes) { return bytes == 0 ? "-" : bytes % (1 << 20) == 0 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} KiB", bytes >> 10); }
 
-std::string state_text(Disk const& disk)
-{
-    if (!disk.error.empty()) return disk.error;
-    return disk.front == "connected" && disk.back == "connected" ? "connected" : fmt::format("guest {}, dom0 {}", disk.front.empty() ? "gone" : disk.front, disk.back);
-}
-
 unsigned number_of(std::string const& text)
 {
     auto const number = disk_number(text);
     if (!number) throw Problem{fmt::format("{} is no disk: write a name such as pvda, or its number", text)};
     return *number;
-}
-
-// A domain of pvn's that lives.
-Record record_of(Known const& domain)
-{
-    if (!domain.record) throw Problem{fmt::format("domain {} was not made by pvn: it has no disks", domain.info.id)};
-    if ((domain.info.flags & (PVN_DOMAIN_SHUT_DOWN | PVN_DOMAIN_DYING)) != 0) throw Problem{fmt::format("{} has ended", domain.name())};
-    return *domain.record;
 }
 
 nlohmann::json json_of(Known const& domain, Disk const& disk)
@@ -68,7 +54,7 @@ int list_disks(std::string const& name, bool json)
                     all.push_back(json_of(domain, disk));
                 else
                     fmt::print("{:<20} {:<6} {:>11}  {:<4} {:<12} {}\n", domain.name(), disk_name(disk.number), size_text(disk.bytes), disk.config.read_only ? "r" : "rw",
-                               state_text(disk), disk.config.target);
+                               device_state_text(disk.front, disk.back, disk.error), disk.config.target);
             }
     }
     if (json) fmt::print("{}\n", all.dump(2));
@@ -83,7 +69,7 @@ int attach_disk(std::string const& name, DiskConfig const& wanted, std::chrono::
     note_interruptions();
     Registry registry;
     auto const domain = find_guest(hypervisor, registry, name, "given a disk");
-    auto record = record_of(domain);
+    auto record = record_of_running(domain);
     unsigned number = 0;
     while (record.config.disks.contains(number)) ++number;
     StoreClient store;
@@ -105,7 +91,7 @@ int detach_disk(std::string const& name, std::string const& disk, bool force)
     Hypervisor const hypervisor;
     Registry registry;
     auto const domain = find_guest(hypervisor, registry, name, "rid of a disk");
-    auto record = record_of(domain);
+    auto record = record_of_running(domain);
     StoreClient store;
     detach_disk(store, domain.info.id, number, force);
     record.config.disks.erase(number);

@@ -59,6 +59,9 @@ int list_disks(std::string const& name, bool json);  // no name: of all domains
 int attach_disk(std::string const& name, DiskConfig const&, std::chrono::seconds wait);
 int detach_disk(std::string const& name, std::string const& disk, bool force);
 int resize_disk(std::string const& name, std::string const& disk);
+int list_vifs(std::string const& name, bool json);  // no name: of all domains
+int attach_vif(std::string const& name, VifConfig const&, std::chrono::seconds wait);  // prints its number
+int detach_vif(std::string const& name, std::string const& card, bool force);
 int store_list(std::string const& path, bool deep, bool permissions, bool json);
 int store_read(std::string const& path, bool json);
 int store_write(std::string const& path, std::string const& value);

@@ -160,16 +160,17 @@ int wait_for_the_end(Hypervisor const& hypervisor, DomainChanges const& changes,
 // Of a domain that runs.  Says which device does not work yet, and why.
 bool wait_for_devices(Record const& record, std::chrono::seconds wait)
 {
-    if (record.config.disks.empty()) return true;
+    if (record.config.disks.empty() && record.config.vifs.empty()) return true;
     StoreClient store;
     auto const until = in(wait);
     bool all = true;
-    for (auto const& [number, disk] : record.config.disks) {
-        auto const why = wait_for_connection(store, {"block", record.id, number}, until);
-        if (why.empty()) continue;
-        fmt::print(stderr, "pvn: {} runs, but its disk {} is not connected: {}\n", record.config.name, disk_name(number), why);
-        all = false;
-    }
+    auto const check = [&](char const* type, unsigned number, std::string const& name) {
+        auto const why = wait_for_connection(store, {type, record.id, number}, until);
+        if (!why.empty()) fmt::print(stderr, "pvn: {} runs, but its {} is not connected: {}\n", record.config.name, name, why);
+        all = all && why.empty();
+    };
+    for (auto const& [number, disk] : record.config.disks) check("block", number, fmt::format("disk {}", disk_name(number)));
+    for (auto const& [number, vif] : record.config.vifs) check("net", number, fmt::format("card {}", number));
     return all;
 }
 

@@ -51,6 +51,7 @@ public:
         add_pools();
         add_observers();
         add_disks();
+        add_vifs();
         add_store();
         try {
             app_.parse(argc, argv);
@@ -256,6 +257,41 @@ private:
         block_command->footer("Examples: pvn block list\n          pvn block attach web /srv/more.img\n          pvn block detach web pvdb");
     }
 
+    void add_vifs()
+    {
+        auto* const network_command = app_.add_subcommand("network", "shows the network cards of domains, adds and removes them");
+        network_command->require_subcommand(1);
+        auto* const list_command = with_json(network_command->add_subcommand("list", "shows each card, dom0's interface for it, and its state"));
+        list_command->add_option("domain", name_, "name or id; without it: all");
+        list_command->callback([this] { result_ = list_vifs(name_, json_); });
+        auto const with_domain = [this, network_command](char const* name, char const* what) {
+            auto* const sub = network_command->add_subcommand(name, what);
+            sub->add_option("domain", name_, "name or id")->required();
+            return sub;
+        };
+        auto* const attach_command = with_domain("attach", "gives a running domain one more card, and prints its number");
+        attach_command->add_option("-b,--bridge", vif_.bridge, "of dom0's, in which its interface is to be");
+        attach_command->add_option("-a,--address", vif_.address, "for dom0's interface, such as 10.1.0.1/24: dom0 is then the router");
+        attach_command->add_option("-m,--mac", vif_.mac, "of the card; the usual one for the domain's name if it is not said");
+        attach_command->add_option("--mtu", vif_.mtu, "1500 if it is not said")->check(CLI::Range(68, 65535));
+        attach_command->add_option("-r,--rate", rate_, "that the domain may send at, such as 100Mb/s");
+        attach_command->add_flag("!--no-offload", vif_.offload, "each side divides packets and makes sums itself");
+        attach_command->add_option("-w,--wait", seconds_, "for the guest, at most so many seconds; exit code 3 if it takes longer")->default_val(30)->check(CLI::Range(0, 1'000'000));
+        attach_command->callback([this] {
+            if (!vif_.mac.empty()) vif_.mac = parse_mac(vif_.mac);
+            if (!vif_.address.empty()) vif_.address = parse_address(vif_.address);
+            if (!rate_.empty()) vif_.rate = parse_rate(rate_);
+            result_ = attach_vif(name_, vif_, std::chrono::seconds{seconds_});
+        });
+        attach_command->footer("It is there again after a reboot.\nExample: pvn network attach web --bridge br0");
+        auto* const detach_command = with_domain("detach", "takes a card away");
+        detach_command->add_option("card", card_, "its number")->required();
+        detach_command->add_flag("-f,--force", force_, "even if the guest does not answer");
+        detach_command->callback([this] { result_ = detach_vif(name_, card_, force_); });
+        detach_command->footer("Example: pvn network detach web 1");
+        network_command->footer("Examples: pvn network list\n          pvn network attach web --address 10.1.0.1/24\n          pvn network detach web 1");
+    }
+
     void add_store()
     {
         auto* const store_command = app_.add_subcommand("store", "looks into the store by which domains find their devices, and changes it");
@@ -316,7 +352,8 @@ private:
     bool deep_ = false, permissions_ = false;
     std::uint32_t depth_ = 16;
     DiskConfig disk_;
-    std::string disk_name_;
+    std::string disk_name_, card_, rate_;
+    VifConfig vif_;
     bool force_ = false;
     std::string scheduler_ = "bvt";
     std::uint32_t cpu_ = 0, times_ = 0, pool_ = 0;

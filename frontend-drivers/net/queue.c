@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The two rings of one queue: packets out, in pages that are granted for as long as the back end copies from them; packets
+ * in, in pages that it copies to.  What the back end writes is read once and checked.
+ */
+#include <linux/etherdevice.h>
+#include <linux/interrupt.h>
+#include <linux/slab.h>
+
+#include "net.h"
+#include "offload.h"
+
+/* So much of a packet is copied to where Linux looks for headers; what is not larger is copied as a whole. */
+#define HEADERS		128
+#define COPY_WHOLE	256
+
+static void give_up(struct net_queue *queue, const char *why)
+{
+	if (queue->broken)
+		return;
+	netdev_err(queue->dev, "the back end %s; the card is not used any more\n", why);
+	WRITE_ONCE(queue->broken, true);
+	netif_tx_stop_queue(netdev_get_tx_queue(queue->dev, queue->index));
+}
+
+/* Whether the back end wants to hear of it. */
+static bool publish(struct net_ring *ring)
+{
+	u32 old = ring->published;
+
+	if (old == ring->produced)
+		return false;
+	WRITE_ONCE(ring->published, ring->produced);
+	smp_store_release(&ring->shared.ring->requests_produced, ring->produced);
+	smp_mb();	/* the back end says what it wants, then looks */
+	return pvn_ring_passes(old, ring->produced, READ_ONCE(ring->shared.ring->requests_wanted));
+}
+
+/* Answers that are there; negative: more than there can be. */
+static int answers(struct net_ring *ring)
+{
+	u32 count = smp_load_acquire(&ring->shared.ring->answers_produced) - ring->done;
+
+	return count > READ_ONCE(ring->published) - ring->done ? -1 : count;
+}
+
+/* A grant that the other side does not let go is replaced, so that the slot can go on. */
+static bool take_back(struct net_ring *ring, u32 slot)
+{
+	return likely(pvn_grant_end_shared(ring->ref[slot])) || !pvn_grant_reserve(1, &ring->ref[slot]);
+}
+
+/* --- packets out ------------------------------------------------------------------------------------------------ */
+
+static void put_piece(struct net_queue *queue, struct page *page, unsigned int offset, unsigned int bytes,
+		      struct pvn_net_send *message)
+{
+	struct net_ring *ring = &queue->send;
+	u32 slot = ring->produced++ % queue->slots;
+
+	pvn_grant(ring->ref[slot], queue->domain, page, true);
+	message->ref = ring->ref[slot];
+	message->offset = offset;
+	message->bytes = bytes;
+	*(struct pvn_net_send *)((void *)ring->shared.ring + PVN_NET_SEND_OFFSET(slot)) = *message;
+	memset(message, 0, sizeof(*message));
+	message->flags = PVN_NET_MORE;
+}
+
+/* Pieces that end with their pages.  @left: bytes of the packet that come after. */
+static void put_pieces(struct net_queue *queue, struct page *page, unsigned int offset, unsigned int bytes,
+		       unsigned int *left, struct pvn_net_send *message)
+{
+	page += offset / PAGE_SIZE;
+	offset %= PAGE_SIZE;
+	while (bytes) {
+		unsigned int part = min_t(unsigned int, bytes, PAGE_SIZE - offset);
+
+		*left -= part;
+		message->flags = *left ? PVN_NET_MORE : 0;
+		put_piece(queue, page++, offset, part, message);
+		bytes -= part;
+		offset = 0;
+	}
+}
+
+static unsigned int pieces_in(unsigned int offset, unsigned int bytes)
+{
+	return bytes ? PFN_UP(offset % PAGE_SIZE + bytes) : 0;
+}
+
+static unsigned int pieces_of(const struct sk_buff *skb)
+{
+	unsigned int count = pieces_in(offset_in_page(skb->data), skb_headlen(skb)), i;
+
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
+		count += pieces_in(skb_frag_off(&skb_shinfo(skb)->frags[i]), skb_frag_size(&skb_shinfo(skb)->frags[i]));
+	return count;
+}
+
+static unsigned int room(struct net_queue *queue)
+{
+	return queue->slots - (queue->send.produced - READ_ONCE(queue->send.done));
+}
+
+netdev_tx_t net_queue_send(struct net_queue *queue, struct sk_buff *skb)
+{
+	struct netdev_queue *txq = netdev_get_tx_queue(queue->dev, queue->index);
+	struct net_ring *ring = &queue->send;
+	struct pvn_net_send message = { .total = skb->len };
+	unsigned int left = skb->len, i;
+	u32 last;
+
+	if (!ring->shared.ring || queue->broken || skb->len > PVN_NET_PACKET_MAX || !pvn_offload_of(skb, &message.offload) ||
+	    (pieces_of(skb) > PVN_NET_FRAGMENTS && skb_linearize(skb))) {
+		dev_core_stats_tx_dropped_inc(queue->dev);
+		dev_kfree_skb_any(skb);
+		goto out;
+	}
+	put_pieces(queue, virt_to_page(skb->data), offset_in_page(skb->data), skb_headlen(skb), &left, &message);
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *fragment = &skb_shinfo(skb)->frags[i];
+
+		put_pieces(queue, skb_frag_page(fragment), skb_frag_off(fragment), skb_frag_size(fragment), &left, &message);
+	}
+	last = (ring->produced - 1) % queue->slots;
+	queue->skb[last] = skb;
+	queue->sent_bytes[last] = skb->len;
+	skb_tx_timestamp(skb);
+	netdev_tx_sent_queue(txq, skb->len);
+	if (room(queue) < PVN_NET_FRAGMENTS) {
+		netif_tx_stop_queue(txq);
+		smp_mb();	/* stopped, then looks; net_queue_poll makes room, then looks whether it is stopped */
+		if (room(queue) >= PVN_NET_FRAGMENTS)
+			netif_tx_start_queue(txq);
+	}
+out:
+	if (ring->shared.ring && (!netdev_xmit_more() || netif_xmit_stopped(txq)) && publish(ring))
+		pvn_notify(ring->shared.port);
+	return NETDEV_TX_OK;
+}
+
+/* The back end has copied what it is done with. */
+static void take_sent(struct net_queue *queue, int budget)
+{
+	struct netdev_queue *txq = netdev_get_tx_queue(queue->dev, queue->index);
+	struct net_ring *ring = &queue->send;
+	unsigned int packets = 0, bytes = 0;
+	int count;
+
+	do {
+		count = answers(ring);
+		if (count < 0) {
+			give_up(queue, "took what was not sent");
+			return;
+		}
+		while (count--) {
+			u32 slot = ring->done % queue->slots;
+			struct sk_buff *skb = queue->skb[slot];
+
+			if (!take_back(ring, slot)) {
+				give_up(queue, "keeps pages that it has sent");
+				return;
+			}
+			if (skb) {
+				packets++;
+				bytes += queue->sent_bytes[slot];
+				queue->skb[slot] = NULL;
+				napi_consume_skb(skb, budget);
+			}
+			WRITE_ONCE(ring->done, ring->done + 1);
+		}
+		/* Not for each: when half of what is on its way has been sent. */
+		WRITE_ONCE(ring->shared.ring->answers_wanted, ring->done + (READ_ONCE(ring->published) - ring->done) / 2 + 1);
+		smp_mb();	/* as in publish() */
+	} while (READ_ONCE(ring->shared.ring->answers_produced) != ring->done);
+	dev_sw_netstats_tx_add(queue->dev, packets, bytes);
+	netdev_tx_completed_queue(txq, packets, bytes);
+	smp_mb();	/* as where the queue is stopped */
+	if (netif_tx_queue_stopped(txq) && room(queue) >= PVN_NET_FRAGMENTS)
+		netif_tx_wake_queue(txq);
+}
+
+/* --- packets in ------------------------------------------------------------------------------------------------- */
+
+void net_queue_fill(struct net_queue *queue)
+{
+	struct net_ring *ring = &queue->receive;
+
+	while (ring->produced - ring->done < queue->slots) {
+		u32 slot = ring->produced % queue->slots;
+		struct pvn_net_buffer *buffer = (void *)ring->shared.ring + PVN_NET_BUFFER_OFFSET(slot);
+
+		if (!queue->page[slot]) {
+			struct page *page = dev_alloc_page();
+
+			if (!page) {
+				/* The back end may have none left to tell us of. */
+				mod_timer(&queue->refill, jiffies + HZ / 10);
+				break;
+			}
+			queue->page[slot] = page;
+			pvn_grant(ring->ref[slot], queue->domain, page, false);
+		}
+		*buffer = (struct pvn_net_buffer){ .ref = ring->ref[slot] };
+		ring->produced++;
+	}
+	if (publish(ring))
+		pvn_notify(ring->shared.port);
+}
+
+static void refill(struct timer_list *timer)
+{
+	struct net_queue *queue = from_timer(queue, timer, refill);
+
+	napi_schedule(&queue->napi);
+}
+
+static struct pvn_net_received received_in(struct net_queue *queue, u32 index)
+{
+	return *(volatile struct pvn_net_received *)((void *)queue->receive.shared.ring +
+						     PVN_NET_RECEIVED_OFFSET(queue->pages, index % queue->slots));
+}
+
+/*
+ * A packet of @count pages, which the back end has no more access to.  A small one is copied, and the page stays where it
+ * is, granted.  NULL: no memory; the packet is lost.
+ */
+static struct sk_buff *make_skb(struct net_queue *queue, const struct pvn_net_received *piece, unsigned int count, bool *fine)
+{
+	struct net_ring *ring = &queue->receive;
+	bool whole = count == 1 && piece[0].bytes <= COPY_WHOLE;
+	struct sk_buff *skb = napi_alloc_skb(&queue->napi, whole ? COPY_WHOLE : HEADERS);
+	unsigned int i, copied;
+
+	*fine = true;
+	for (i = 0; i < count; i++) {
+		u32 slot = (ring->done + i) % queue->slots;
+		struct page *page = queue->page[slot];
+
+		if (whole) {
+			if (skb)
+				skb_put_data(skb, page_address(page), piece[0].bytes);
+			break;
+		}
+		queue->page[slot] = NULL;
+		if (!take_back(ring, slot))
+			*fine = false;
+		if (!skb) {
+			put_page(page);
+			continue;
+		}
+		copied = i ? 0 : min_t(unsigned int, piece[0].bytes, HEADERS);
+		if (copied)
+			skb_put_data(skb, page_address(page), copied);
+		if (piece[i].bytes > copied)
+			skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, copied, piece[i].bytes - copied, PAGE_SIZE);
+		else
+			put_page(page);
+	}
+	return skb;
+}
+
+/* False: that was no packet. */
+static bool take_packet(struct net_queue *queue, const struct pvn_net_received *piece, unsigned int count)
+{
+	struct net_device *dev = queue->dev;
+	unsigned int bytes = 0, i;
+	struct sk_buff *skb;
+	bool fine;
+
+	for (i = 0; i < count; i++)
+		bytes += piece[i].bytes;
+	skb = make_skb(queue, piece, count, &fine);
+	WRITE_ONCE(queue->receive.done, queue->receive.done + count);
+	if (!skb) {
+		dev_core_stats_rx_dropped_inc(dev);
+		return fine;
+	}
+	skb->dev = dev;
+	skb_reset_mac_header(skb);
+	if (!fine || bytes < ETH_HLEN || !pvn_take_offload(skb, &piece[0].offload)) {
+		kfree_skb(skb);
+		return false;
+	}
+	dev_sw_netstats_rx_add(dev, bytes);
+	skb->protocol = eth_type_trans(skb, dev);
+	skb_record_rx_queue(skb, queue->index);
+	napi_gro_receive(&queue->napi, skb);
+	return true;
+}
+
+static int take_received(struct net_queue *queue, int budget)
+{
+	struct pvn_net_received piece[MAX_SKB_FRAGS];
+	int packets = 0, there = answers(&queue->receive), count;
+
+	if (there < 0)
+		goto broken;
+	for (; packets < budget && there; packets++, there -= count) {
+		count = 0;
+		do {
+			if (count == ARRAY_SIZE(piece) || count == there)
+				goto broken;
+			piece[count] = received_in(queue, queue->receive.done + count);
+			if (!piece[count].bytes || piece[count].bytes > PAGE_SIZE)
+				goto broken;
+		} while (piece[count++].flags & PVN_NET_MORE);
+		if (!take_packet(queue, piece, count))
+			goto broken;
+	}
+	if (queue->receive.produced - queue->receive.done < queue->slots)
+		net_queue_fill(queue);
+	return packets;
+broken:
+	give_up(queue, "sent what is no packet");
+	return packets;
+}
+
+int net_queue_poll(struct napi_struct *napi, int budget)
+{
+	struct net_queue *queue = container_of(napi, struct net_queue, napi);
+	struct net_ring *receive = &queue->receive;
+	int packets = 0;
+
+	if (READ_ONCE(queue->broken) || !receive->shared.ring) {
+		napi_complete(napi);
+		return 0;
+	}
+	take_sent(queue, budget);
+	packets = take_received(queue, budget);
+	if (packets == budget || !napi_complete_done(napi, packets))
+		return packets;
+	WRITE_ONCE(receive->shared.ring->answers_wanted, receive->done + 1);
+	smp_mb();	/* as in publish() */
+	if (READ_ONCE(receive->shared.ring->answers_produced) != receive->done && !READ_ONCE(queue->broken))
+		napi_schedule(napi);
+	return packets;
+}
+
+static irqreturn_t answered(int irq, void *data)
+{
+	struct net_queue *queue = data;
+
+	napi_schedule_irqoff(&queue->napi);
+	return IRQ_HANDLED;
+}
+
+/* --- the rings -------------------------------------------------------------------------------------------------- */
+
+static int init_ring(struct net_ring *ring, unsigned int slots)
+{
+	int error;
+
+	ring->ref = kvmalloc_array(slots, sizeof(*ring->ref), GFP_KERNEL);
+	if (!ring->ref)
+		return -ENOMEM;
+	error = pvn_grant_reserve(slots, ring->ref);
+	if (error) {
+		kvfree(ring->ref);
+		ring->ref = NULL;
+	}
+	return error;
+}
+
+static void exit_ring(struct net_ring *ring, unsigned int slots)
+{
+	if (ring->ref)
+		pvn_grant_release(slots, ring->ref);
+	kvfree(ring->ref);
+	ring->ref = NULL;
+}
+
+int net_queue_init(struct net_queue *queue, unsigned int domain, unsigned int pages)
+{
+	int error;
+
+	queue->domain = domain;
+	queue->pages = pages;
+	queue->slots = PVN_NET_SLOTS(pages);
+	timer_setup(&queue->refill, refill, 0);
+	queue->skb = kvcalloc(queue->slots, sizeof(*queue->skb), GFP_KERNEL);
+	queue->sent_bytes = kvcalloc(queue->slots, sizeof(*queue->sent_bytes), GFP_KERNEL);
+	queue->page = kvcalloc(queue->slots, sizeof(*queue->page), GFP_KERNEL);
+	error = queue->skb && queue->sent_bytes && queue->page ? 0 : -ENOMEM;
+	error = error ?: init_ring(&queue->send, queue->slots) ?: init_ring(&queue->receive, queue->slots);
+	if (error)
+		net_queue_exit(queue);
+	return error;
+}
+
+void net_queue_exit(struct net_queue *queue)
+{
+	exit_ring(&queue->send, queue->slots);
+	exit_ring(&queue->receive, queue->slots);
+	kvfree(queue->skb);
+	kvfree(queue->sent_bytes);
+	kvfree(queue->page);
+	queue->skb = NULL;
+	queue->sent_bytes = NULL;
+	queue->page = NULL;
+}
+
+static int open_ring(struct net_queue *queue, struct net_ring *ring, const char *name)
+{
+	ring->produced = ring->published = ring->done = 0;
+	return pvn_open_front_ring(&ring->shared, queue->domain, queue->pages, answered, name, queue);
+}
+
+int net_queue_open(struct net_queue *queue)
+{
+	int error = open_ring(queue, &queue->send, "pvn-net-send");
+
+	if (error)
+		return error;
+	error = open_ring(queue, &queue->receive, "pvn-net-receive");
+	if (error)
+		pvn_close_front_ring(&queue->send.shared, queue);
+	queue->broken = false;
+	return error;
+}
+
+void net_queue_close(struct net_queue *queue)
+{
+	unsigned int i;
+	u32 done;
+
+	del_timer_sync(&queue->refill);
+	for (done = queue->send.done; queue->send.shared.ring && done != queue->send.produced; done++) {
+		u32 slot = done % queue->slots;
+
+		take_back(&queue->send, slot);
+		dev_kfree_skb_any(queue->skb[slot]);
+		queue->skb[slot] = NULL;
+	}
+	for (i = 0; i < queue->slots && queue->page; i++) {
+		if (!queue->page[i])
+			continue;
+		take_back(&queue->receive, i);
+		put_page(queue->page[i]);
+		queue->page[i] = NULL;
+	}
+	pvn_close_front_ring(&queue->send.shared, queue);
+	pvn_close_front_ring(&queue->receive.shared, queue);
+	netdev_tx_reset_queue(netdev_get_tx_queue(queue->dev, queue->index));
+}
