@@ -20,6 +20,7 @@
 struct back_ring {
 	struct pvn_back_ring shared;
 	u32 done;			/* requests taken, which is answers produced */
+	u32 told;			/* so many of these, when the front end was last told */
 };
 
 struct back_queue {

@@ -35,14 +35,22 @@ static int requests(struct back_queue *queue, struct back_ring *ring)
 }
 
 /* @count requests more are done with. */
-static void finish(struct back_ring *ring, unsigned int count, bool tell)
+static void finish(struct back_ring *ring, unsigned int count)
 {
-	u32 old = ring->done;
-
 	ring->done += count;
 	smp_store_release(&ring->shared.ring->answers_produced, ring->done);
+}
+
+/* If the front end wants to hear of what has been finished since it last did. */
+static void tell(struct back_ring *ring)
+{
+	u32 old = ring->told;
+
+	if (old == ring->done)
+		return;
+	ring->told = ring->done;
 	smp_mb();	/* the front end says what it wants, then looks */
-	if (tell && pvn_ring_passes(old, ring->done, READ_ONCE(ring->shared.ring->answers_wanted)))
+	if (pvn_ring_passes(old, ring->done, READ_ONCE(ring->shared.ring->answers_wanted)))
 		pvn_notify(ring->shared.port);
 }
 
@@ -268,12 +276,14 @@ int back_queue_poll(struct napi_struct *napi, int budget)
 	}
 	if (there < 0 || count < 0)
 		give_up(queue, "sent what is no packet");
-	if (deliver(queue) && taken)
-		finish(ring, taken, true);
+	if (deliver(queue)) {
+		finish(ring, taken);
+		tell(ring);
+	}
 	if (packets == budget || !napi_complete_done(napi, packets) || limited || READ_ONCE(queue->broken))
 		return packets;
 	WRITE_ONCE(ring->shared.ring->requests_wanted, ring->done + there + 1);
-	smp_mb();	/* as in finish() */
+	smp_mb();	/* as in tell() */
 	if (READ_ONCE(ring->shared.ring->requests_produced) - ring->done > there)
 		napi_schedule(napi);
 	return packets;
@@ -305,7 +315,7 @@ static bool has_buffers(struct back_queue *queue, unsigned int count)
 	if (there < 0 || there >= count)
 		return true;
 	WRITE_ONCE(ring->shared.ring->requests_wanted, ring->done + count);
-	smp_mb();	/* as in finish() */
+	smp_mb();	/* as in tell() */
 	return READ_ONCE(ring->shared.ring->requests_produced) - ring->done >= count;
 }
 
@@ -362,8 +372,10 @@ netdev_tx_t back_queue_give(struct back_queue *queue, struct sk_buff *skb)
 		mod_timer(&queue->stall, jiffies + STALL);
 		netif_tx_stop_queue(txq);
 		smp_mb();	/* stopped, then looks; guest_gave is told, then looks whether it is stopped */
-		if (!has_buffers(queue, pages))
+		if (!has_buffers(queue, pages)) {
+			tell(&queue->receive);
 			return NETDEV_TX_BUSY;
+		}
 		netif_tx_start_queue(txq);
 	}
 	if (READ_ONCE(queue->broken))
@@ -373,13 +385,16 @@ netdev_tx_t back_queue_give(struct back_queue *queue, struct sk_buff *skb)
 		goto drop;
 	}
 	queue->stalled = false;
-	finish(&queue->receive, pages, !netdev_xmit_more());
+	finish(&queue->receive, pages);
 	dev_sw_netstats_tx_add(queue->back->dev, 1, bytes);
 	dev_consume_skb_any(skb);
-	return NETDEV_TX_OK;
+	goto out;
 drop:
 	dev_core_stats_tx_dropped_inc(queue->back->dev);
 	dev_kfree_skb_any(skb);
+out:
+	if (!netdev_xmit_more())
+		tell(&queue->receive);
 	return NETDEV_TX_OK;
 }
 
@@ -406,7 +421,7 @@ static void no_buffers(struct timer_list *timer)
 
 static int open_ring(struct back_queue *queue, struct back_ring *ring, const char *prefix, irq_handler_t handler, const char *name)
 {
-	ring->done = 0;
+	ring->done = ring->told = 0;
 	return pvn_open_back_ring(&ring->shared, queue->back->device, prefix, queue->index, queue->pages, handler, name, queue);
 }
 

@@ -13,6 +13,7 @@ import boot_tests
 import debug_tests
 import devices_tests
 import lifecycle_tests
+import net_tests
 import see_tests
 import selftest_tests
 import smp_tests
@@ -20,7 +21,7 @@ import store_tests
 import stress_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + store_tests.TESTS + block_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + store_tests.TESTS + block_tests.TESTS + net_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
 
 
 def main():

@@ -22,6 +22,7 @@
 
 #include "lib/console.hpp"
 #include "lib/domain_builder.hpp"
+#include "lib/vifs.hpp"
 
 namespace pvn::tools {
 namespace {
@@ -69,7 +70,14 @@ public:
     void run();
 
 private:
-    void attach_ring() { ring_.emplace(record_.id, record_.console_frame, record_.console_port); }
+    void attach_ring()
+    {
+        ring_.emplace(record_.id, record_.console_frame, record_.console_port);
+        store_.emplace();
+        store_->watch(cards(), 2, 0);
+    }
+    std::string cards() const { return fmt::format("/local/domain/0/backend/net/{}", record_.id); }
+    void look_at_cards();
     void show(std::string const& text);
     void say(std::string const& line) { show(fmt::format("\r\n[pvn] {}\r\n", line)); }
     void exchange();
@@ -88,6 +96,7 @@ private:
     File listener_;
     ConsoleLog log_;
     std::optional<ConsoleRing> ring_;
+    std::optional<StoreClient> store_;  // tells when dom0's driver of a card was replaced
     std::vector<File> clients_;
     std::deque<char> input_;
     std::string recent_;       // shown to a new client
@@ -132,6 +141,20 @@ void Keeper::serve_clients(std::vector<pollfd> const& waits)
     }
 }
 
+void Keeper::look_at_cards()
+{
+    bool changed = false;
+    try {
+        while (store_ && store_->wait_for_event(Moment{})) changed = true;
+        if (!changed) return;
+        for (auto const number : numbers_of_devices(*store_, "net", record_.id)) set_up_interface(*store_, record_.id, number);
+    } catch (Problem const& problem) {
+        if (is_interrupted()) return;
+        say(problem.what());
+        store_.reset();
+    }
+}
+
 void Keeper::wait()
 {
     constexpr std::size_t most_input = 65536;
@@ -140,6 +163,7 @@ void Keeper::wait()
     waits.push_back({listener_.get(), POLLIN, 0});
     waits.push_back({changes_.descriptor(), POLLIN, 0});
     if (ring_) waits.push_back({ring_->descriptor(), POLLIN, 0});
+    if (store_) waits.push_back({store_->descriptor(), POLLIN, 0});
     // SIGTERM is let in only here, so that none is missed between the look at the flag and the wait.
     sigset_t nothing;
     sigemptyset(&nothing);
@@ -261,6 +285,7 @@ void Keeper::run()
 {
     while (!is_interrupted() && !done_) {
         exchange();
+        look_at_cards();
         look_for_the_end();
         if (!is_interrupted() && !done_) wait();
     }

@@ -28,6 +28,8 @@ public:
     explicit Interface(std::string name) : name_{std::move(name)}, socket_{socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)} {}
     void add_to(std::string const& bridge) const
     {
+        std::error_code none;
+        if (std::filesystem::exists(fmt::format("/sys/class/net/{}/brif/{}", bridge, name_), none)) return;
         auto request = of(bridge);
         request.ifr_ifindex = static_cast<int>(if_nametoindex(name_.c_str()));
         must(SIOCBRADDIF, request, fmt::format("add {} to the bridge {}", name_, bridge));
@@ -133,10 +135,7 @@ void attach_vif(StoreClient& store, std::uint16_t domain, std::string const& dom
                  {"address", vif.address}});
     try {
         wait_for_offer(store, place, what(domain, number));
-        Interface const interface{store.read(place.back() + "/interface")};
-        if (!vif.bridge.empty()) interface.add_to(vif.bridge);
-        if (!vif.address.empty()) interface.set_address(vif.address);
-        interface.up();
+        set_up_interface(store, domain, number);
     } catch (...) {
         remove_places(store, place);
         throw;
@@ -148,6 +147,21 @@ void detach_vif(StoreClient& store, std::uint16_t domain, unsigned number, bool 
     auto const place = place_of(domain, number);
     if (!store.find(place.back())) throw Problem{fmt::format("there is no {}", what(domain, number))};
     end_device(store, place, force, what(domain, number));
+}
+
+void set_up_interface(StoreClient& store, std::uint16_t domain, unsigned number)
+{
+    auto const value = [&](char const* key) { return store.find(fmt::format("{}/{}", place_of(domain, number).back(), key)).value_or(""); };
+    auto const name = value("interface");
+    if (name.empty() || if_nametoindex(name.c_str()) == 0) return;
+    try {
+        Interface const interface{name};
+        if (auto const bridge = value("bridge"); !bridge.empty()) interface.add_to(bridge);
+        if (auto const address = value("address"); !address.empty()) interface.set_address(address);
+        interface.up();
+    } catch (Problem const&) {
+        if (if_nametoindex(name.c_str()) != 0) throw;  // else the driver has just been taken away, and with it the interface
+    }
 }
 
 void release_vifs(StoreClient& store, std::uint16_t domain)
