@@ -12,15 +12,20 @@ _pvn_pools()
     pvn pool list 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p'
 }
 
+_pvn_devices()
+{
+    pvn "$1" list "$2" 2>/dev/null | sed -n '2,$s/^[^ ]*  *\([^ ]*\) .*/\1/p'
+}
+
 _pvn()
 {
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host pool store top trace --help --version'
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host pool block network store top trace --help --version'
     else
         case "$command" in
-        create) choices='--console --paused --dry-run --json --help' ;;
+        create) choices='--console --paused --wait --dry-run --json --help' ;;
         list | dmesg) choices='--json --help' ;;
         info | traps) choices="$(_pvn_domains) --json --help" ;;
         console | pause | unpause | destroy) choices="$(_pvn_domains) --help" ;;
@@ -54,6 +59,25 @@ _pvn()
             3,add | *,destroy | 4,move) choices="$(_pvn_pools) --help" ;;
             esac
             ;;
+        block)
+            case "$COMP_CWORD,${COMP_WORDS[2]}" in
+            2,*) choices='list attach detach resize --help' ;;
+            *,list) choices="$(_pvn_domains) --json --help" ;;
+            3,*) choices="$(_pvn_domains) --help" ;;
+            *,attach) choices='--read-only --sector-size --wait --help' ;;
+            *,detach) choices="$(_pvn_devices block "${COMP_WORDS[3]}") --force --help" ;;
+            *,resize) choices="$(_pvn_devices block "${COMP_WORDS[3]}") --help" ;;
+            esac
+            ;;
+        network)
+            case "$COMP_CWORD,${COMP_WORDS[2]}" in
+            2,*) choices='list attach detach --help' ;;
+            *,list) choices="$(_pvn_domains) --json --help" ;;
+            3,*) choices="$(_pvn_domains) --help" ;;
+            *,attach) choices='--bridge --address --mac --mtu --rate --no-offload --wait --help' ;;
+            *,detach) choices="$(_pvn_devices network "${COMP_WORDS[3]}") --force --help" ;;
+            esac
+            ;;
         store)
             case "$COMP_CWORD,${COMP_WORDS[2]}" in
             2,*) choices='ls read write rm watch chmod --help' ;;
@@ -67,7 +91,7 @@ _pvn()
         trace) choices='--output --seconds --events --json --help' ;;
         esac
         case "$previous" in
-        --wait | --weight | --warp | --warp-limit | --unwarp | --cpus | --batch | --interval | --seconds | -s | --output | -o) choices= ;;
+        --wait | --weight | --warp | --warp-limit | --unwarp | --cpus | --batch | --interval | --seconds | -s | --output | -o | --bridge | --address | --mac | --mtu | --rate) choices= ;;
         --sched) choices='bvt rr null' ;;
         --events | -e) choices='all enter leave hypercall switch wake flush move' ;;
         esac
@@ -75,6 +99,11 @@ _pvn()
     # shellcheck disable=SC2207
     COMPREPLY=($(compgen -W "$choices" -- "$word"))
     if [ "$command" = trace ] && [[ $previous = --output || $previous = -o ]]; then
+        compopt -o filenames
+        # shellcheck disable=SC2207
+        COMPREPLY=($(compgen -f -- "$word"))
+    fi
+    if [ "$command" = block ] && [ "${COMP_WORDS[2]}" = attach ] && [ "$COMP_CWORD" -gt 3 ] && [[ $word != -* ]]; then
         compopt -o filenames
         # shellcheck disable=SC2207
         COMPREPLY=($(compgen -f -- "$word"))
