@@ -37,16 +37,17 @@ def build():
     subprocess.run(['gcc', '-O2', '-static', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-fcf-protection=none', '-o', WORK / 'tiny',
                     here / 'tiny.c'], check=True)
     pack = ROOT / '.make/initramfs'
-    programs = [f'bench={WORK}/bench', f'tiny={WORK}/tiny']
+    programs = [f'bench={WORK}/bench', f'tiny={WORK}/tiny', f'bench.devices={here}/devices', f'lib/modules={BUILD}/modules/lib/modules']
     subprocess.run([pack, WORK / 'guest.cpio.gz', here / 'root', *programs], check=True)
     # dom0 has the domU's kernel and file system too.
-    def domain(name, words, memory):
+    def domain(name, words, memory, devices=''):
         (WORK / f'{name}.toml').write_text(f'name = "{name}"\nkernel = "/boot/vmlinux"\nramdisk = "/boot/guest.cpio.gz"\nmemory = "{memory}M"\n'
-                                           f'cmdline = "console=hvc0 {words}"\non_poweroff = "destroy"\n')
+                                           f'cmdline = "console=hvc0 {words}"\non_poweroff = "destroy"\n' + devices)
         return f'root/{name}.toml={WORK}/{name}.toml'
-    domains = [domain('bench', 'REPS', DOMU_MEMORY), domain('busy1', 'bench.spin', 64), domain('busy2', 'bench.spin', 64),
+    domains = [domain('bench', 'REPS bench.disk=/dev/pvda bench.router=10.0.9.1', DOMU_MEMORY, 'disk = ["/dev/ram0"]\nvif = [{ address = "10.0.9.1/24" }]\n'), domain('busy1', 'bench.spin', 64), domain('busy2', 'bench.spin', 64),
                domain('waker', 'bench.latency=wake', 64)]
     subprocess.run([pack, WORK / 'dom0.cpio.gz', ROOT / 'tests/system/initramfs', *programs, f'usr/bin/pvn={BUILD}/toolstack/pvn',
+                    f'usr/bin/pvn-stored={BUILD}/toolstack/pvn-stored',
                     f'boot/vmlinux={BUILD}/vmlinux', f'boot/guest.cpio.gz={WORK}/guest.cpio.gz', *domains], check=True)
 
 
@@ -64,11 +65,11 @@ def measure(where, clock, reps):
     """Boots one of the three and returns what its benchmarks printed: name -> value."""
     script = ''
     if where == 'native':
-        machine = ['-kernel', BUILD / 'bzImage', '-append', f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps}', '-initrd', WORK / 'guest.cpio.gz']
+        machine = ['-kernel', BUILD / 'bzImage', '-append', f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps} bench.disk=/dev/ram0', '-initrd', WORK / 'guest.cpio.gz']
     else:
         machine = dom0_kernel()
-        script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024; echo bench "ended: $?"; poweroff -f\n',
-                  'domu': f'sed -i s/REPS/bench.reps={reps}/ bench.toml; pvn create -c bench.toml; poweroff -f\n'}[where]
+        script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024 && /bench.devices /dev/ram0; echo bench "ended: $?"; poweroff -f\n',
+                  'domu': f'sed -i s/REPS/bench.reps={reps}/ bench.toml; /bench.devices make; (/bench tcpsink 5001 3 &); pvn create -c bench.toml; poweroff -f\n'}[where]
     return run(f'{where}-{clock}', clock, machine, script)
 
 
@@ -105,7 +106,7 @@ def run(name, clock, machine, script):
                 *lines, text = text.split(b'\n') if b'\n' in text else (text,)
                 for line in (l.decode('utf-8', 'replace').strip() for l in lines):
                     file.write(line + '\n')
-                    if match := re.fullmatch(r'(\w+)\.(min|tmin|switches|ns_per_kb|tick_per_kb|p50|p99) (-?[\d.]+) \S+', line):
+                    if match := re.fullmatch(r'(\w+)\.(min|tmin|switches|ns_per_kb|tick_per_kb|ns_per_op|tick_per_op|p50|p99) (-?[\d.]+) \S+', line):
                         values[f'{match[1]}.{match[2]}'] = float(match[3])
                     elif match := re.fullmatch(r'bench ended: (\d+)', line):
                         ended = int(match[1])
@@ -130,7 +131,7 @@ def main():
         print(render(clock, results, [row for row in ROWS if re.search(arguments.rows, row.name)]), flush=True)
         for row in ROWS:
             for where, values in results.items():
-                key = row.key(clock)
+                key = row.key(clock, where)
                 if key in values:
                     flat[f'{row.name}_{"instructions" if clock == "icount" else "wall_ns"}.{where}'] = values[key]
             if f'{row.name}.switches' in results['dom0']:
