@@ -166,9 +166,13 @@ $(B)/vmlinux $(B)/toolstack/pvn $(B)/toolstack/pvn-stored: ;
 .PHONY: initramfs-debug
 initramfs-debug: initramfs linux-debug
 	@$(MAKE) $(B)/debug/initramfs.cpio.gz
-$(B)/debug/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/debug/vmlinux
+debug_modules := lib/modules=$(B)/debug/modules/lib/modules
+$(B)/debug/hello.cpio.gz: $(initramfs_files) .make/initramfs $(B)/debug/vmlinux | $(B)/.setup
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux $(dom0_files) lib/modules=$(B)/debug/modules/lib/modules
+	$(Q).make/initramfs $@ tests/system/domu $(debug_modules)
+$(B)/debug/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/debug/hello.cpio.gz $(B)/debug/vmlinux
+	$(call say,CPIO,$@)
+	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux boot/hello.cpio.gz=$(B)/debug/hello.cpio.gz $(dom0_files) $(debug_modules)
 $(B)/debug/vmlinux: ;
 
 $(B)/lock_fight: tests/system/programs/lock_fight.c | $(B)/.setup
@@ -202,9 +206,9 @@ $(B)/stress/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/stress/domu.cpio.gz
 
 # A root for domUs, on a disk: busybox and what tests disks and networks, with the libraries.
 tools := /usr/bin/fio /usr/bin/iperf3 /sbin/e2fsck /sbin/mke2fs /usr/bin/stress-ng
-$(B)/tools.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
+$(B)/tools.cpio.gz: $(initramfs_files) $(B)/vmlinux .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/domu $$(for file in $(tools) $$(ldd $(tools) | grep -o '/[^ ]*[^ :]' | sort -u); do echo $${file#/}=$$file; done | sort -u)
+	$(Q).make/initramfs $@ tests/system/domu $(modules) $$(for file in $(tools) $$(ldd $(tools) | grep -o '/[^ ]*[^ :]' | sort -u); do echo $${file#/}=$$file; done | sort -u)
 .PHONY: tools
 tools: $(B)/tools.img
 $(B)/tools.img: $(B)/tools.cpio.gz
@@ -216,10 +220,13 @@ $(B)/tools.img: $(B)/tools.cpio.gz
 debian_files := $(shell find tests/system/debian -type f 2>/dev/null)
 .PHONY: disk
 disk: initramfs ## makes build/debian.img: Debian 12 for dom0, with pvn (Debian itself is cached outside the tree)
-	@$(MAKE) $(B)/debian.img
-$(B)/debian.img: $(debian_files) tests/system/initramfs/root/hello.toml $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(B)/vmlinux .make/disk | $(B)/.setup
+	@$(MAKE) $(B)/domu.img
+# The same for a domU, which dom0 sees as a disk of its own.
+$(B)/domu.img: $(B)/debian.img
+	$(Q)cp --sparse=always $< $@
+$(B)/debian.img: $(debian_files) tests/system/debian.toml tests/system/initramfs/root/hello.toml $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(B)/vmlinux .make/disk | $(B)/.setup
 	$(Q).make/disk $@ tests/system/debian usr/bin/pvn=$(B)/toolstack/pvn usr/bin/pvn-stored=$(B)/toolstack/pvn-stored boot/vmlinux=$(B)/vmlinux boot/hello.cpio.gz=$(B)/hello.cpio.gz \
-		root/hello.toml=tests/system/initramfs/root/hello.toml usr/lib/modules=$(B)/modules/lib/modules
+		root/hello.toml=tests/system/initramfs/root/hello.toml root/debian.toml=tests/system/debian.toml usr/lib/modules=$(B)/modules/lib/modules
 
 # --------------------------------------------------------------------------------------------------------------------- run
 
@@ -235,7 +242,7 @@ root_files := $(if $(INITRAMFS),initramfs,disk)
 CMDLINE ?= console=hvc0$(if $(INITRAMFS),, root=/dev/vda rw)
 # What dom0 writes is forgotten unless KEEP=1.
 KEEP ?=
-disk_qemu = $(if $(INITRAMFS),,-drive file=$(B)/debian.img$(comma)format=raw$(comma)if=virtio$(if $(KEEP),,$(comma)snapshot=on) -nic user$(comma)model=virtio-net-pci)
+disk_qemu = $(if $(INITRAMFS),,$(foreach disk,debian domu,-drive file=$(B)/$(disk).img$(comma)format=raw$(comma)if=virtio$(if $(KEEP),,$(comma)snapshot=on)) -nic user$(comma)model=virtio-net-pci)
 
 .PHONY: run
 run: ## boots Paravane with Debian as dom0 in QEMU, or with a test guest (GUEST=NAME); Ctrl-A X leaves

@@ -25,7 +25,7 @@ fragments=("$here/paravane.config")
 [[ -n $also ]] && fragments+=("$here/$also")
 abi=$top/hypercall-abi/include/paravane
 # Laid into the kernel's drivers/paravane.
-drivers=("$top/frontend-drivers" "$top/backend-drivers")
+drivers=("$top/frontend-drivers" "$top/backend-drivers" "$top/tests/linux-drivers")
 # The store's messages, and what encodes them: beside the driver that speaks to it.
 messages=("$top/hypercall-abi/store.proto" "$top/hypercall-abi/store.options")
 nanopb=$top/third_party/nanopb

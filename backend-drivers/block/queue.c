@@ -186,8 +186,10 @@ static const char *wrong(struct back_queue *queue, const struct pvn_block_reques
 		return "sent a request that there is not";
 	if ((request->flags & PVN_BLOCK_FUA) && request->operation != PVN_BLOCK_WRITE)
 		return "asked for what only a write can do";
-	if (data ? !request->segments || request->sectors : request->segments || indirect)
+	if (data ? !request->segments : request->segments || indirect)
 		return "sent data where there are none, or none where there are";
+	if (request->operation != PVN_BLOCK_DISCARD && request->sectors)
+		return "sent sectors of nothing";
 	if (request->segments > (indirect ? PVN_BLOCK_SEGMENTS : PVN_BLOCK_DIRECT))
 		return "sent too many segments";
 	return NULL;

@@ -3,8 +3,10 @@
 
 The processors of this machine take turns: QEMU before 8.1 may go on executing code that was patched meanwhile if they are threads,
 and this kernel patches code."""
+from block_tests import blank, in_background, machine_with
 from lifecycle_tests import describe, start_linux
 from machine import Machine, check, free_frames
+from net_tests import bridge, last_sum
 from smp_tests import LOAD, TROUBLE, begin, end, in_domu, online, run_load
 
 import re
@@ -45,6 +47,34 @@ def test_debug_kernels(_):
         end(machine)
 
 
-test_debug_kernels.boots_itself = True
+def test_debug_devices(_):
+    """Disks and network cards, with front ends that are modules here, too: data flow while drivers of both sides come and go."""
+    image = blank('debug_devices', 64 << 20)
+    with machine_with('debug_devices', image, kernel='build/debug/vmlinux', initrd='build/debug/initramfs.cpio.gz', accel='tcg,thread=single') as machine:
+        bridge(machine)
+        describe(machine, 'd.toml', name='d', memory='200M', vcpus=2, disk=[{'target': '/dev/vda', 'read_only': True}, '/dev/vdb'], vif=[{'bridge': 'br0'}])
+        start_linux(machine, 'd.toml')
+        in_domu(machine, 'd', 'mount /dev/pvda /mnt && mount -t devtmpfs dev /mnt/dev && mount -t tmpfs tmpfs /mnt/tmp && ip addr add 10.9.0.11/24 dev eth0 && ip link set eth0 up')
+        made = in_domu(machine, 'd', 'dd if=/dev/urandom of=/tmp/data bs=100k count=100 2>/dev/null; sha256sum /tmp/data; httpd -h /tmp')
+        in_background(machine, 'd', 'chroot /mnt fio --name=v --filename=/dev/pvdb --ioengine=libaio --iodepth=32 --direct=1 --rw=randrw --bsrange=4k-256k --size=40m '
+                                    '--verify=crc32c --verify_fatal=1 && echo all verified')
+        for _ in range(3):
+            machine.must('rmmod pvn_block_back && modprobe pvn-block-back', 240)
+            machine.must('until pvn block list | grep -q "pvdb.* connected"; do usleep 20000; done', 240)
+            machine.must('rmmod pvn_net_back && modprobe pvn-net-back', 240)
+            machine.must('until pvn network list | grep -q "d .* connected" && ip link show vif1.0 2>/dev/null | grep -q "UP.*master br0"; do usleep 20000; done', 240)
+        got = machine.must('wget -q -O - http://10.9.0.11/data | sha256sum', 240)
+        check(last_sum(got) == last_sum(made), 'a download has changed')
+        machine.must('truncate -s 4M /tmp/c.img; pvn block attach d /tmp/c.img && pvn block detach d pvdc && pvn network attach d && pvn network detach d 1', 240)
+        check('all verified' in in_domu(machine, 'd', 'wait; tail -n 1 /tmp/background'), 'fio found an error')
+        in_domu(machine, 'd', 'umount /mnt/dev /mnt/tmp /mnt; for i in 1 2 3; do modprobe -r pvn-block && modprobe pvn-block && modprobe -r pvn-net && modprobe pvn-net || exit; done; '
+                              'until [ -b /dev/pvda ]; do usleep 10000; done; mount /dev/pvda /mnt && until ip addr add 10.9.0.11/24 dev eth0; do usleep 10000; done 2>/dev/null; '
+                              'ip link set eth0 up; ping -c 2 10.9.0.1')
+        content(in_domu(machine, 'd', 'dmesg'), 'the domU')
+        machine.must('pvn destroy d && modprobe -r pvn-block-back && modprobe -r pvn-net-back; pvn debug audit', 240)
+        content(machine.must('dmesg'), 'dom0')
 
-TESTS = [test_debug_kernels]
+
+TESTS = [test_debug_kernels, test_debug_devices]
+for test in TESTS:
+    test.boots_itself = True

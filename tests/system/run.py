@@ -12,6 +12,7 @@ import block_tests
 import boot_tests
 import debug_tests
 import devices_tests
+import hostile_tests
 import lifecycle_tests
 import net_tests
 import see_tests
@@ -21,7 +22,7 @@ import store_tests
 import stress_tests
 from machine import ROOT, Failure, Machine
 
-TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + store_tests.TESTS + block_tests.TESTS + net_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
+TESTS = boot_tests.TESTS + devices_tests.TESTS + lifecycle_tests.TESTS + see_tests.TESTS + store_tests.TESTS + block_tests.TESTS + net_tests.TESTS + hostile_tests.TESTS + smp_tests.TESTS + stress_tests.TESTS + debug_tests.TESTS + selftest_tests.TESTS
 
 
 def main():

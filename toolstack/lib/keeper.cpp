@@ -143,15 +143,16 @@ void Keeper::serve_clients(std::vector<pollfd> const& waits)
 
 void Keeper::look_at_cards()
 {
-    bool changed = false;
     try {
-        while (store_ && store_->wait_for_event(Moment{})) changed = true;
-        if (!changed) return;
-        for (auto const number : numbers_of_devices(*store_, "net", record_.id)) set_up_interface(*store_, record_.id, number);
+        // Each look at the store may bring further events, of which the socket would not tell any more.
+        while (store_ && store_->wait_for_event(Moment{})) {
+            while (store_->wait_for_event(Moment{})) {}
+            for (auto const number : numbers_of_devices(*store_, "net", record_.id)) set_up_interface(*store_, record_.id, number);
+        }
     } catch (Problem const& problem) {
         if (is_interrupted()) return;
         say(problem.what());
-        store_.reset();
+        if (!store_runs()) store_.reset();
     }
 }
 

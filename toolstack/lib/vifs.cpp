@@ -22,6 +22,8 @@ std::string what(std::uint16_t domain, unsigned number) { return fmt::format("ca
 
 DevicePlace place_of(std::uint16_t domain, unsigned number) { return {net, domain, number}; }
 
+struct Gone {};  // the driver has been taken away meanwhile, and with it the interface
+
 // An interface of dom0's.
 class Interface {
 public:
@@ -68,7 +70,9 @@ private:
     }
     void must(unsigned long call, ifreq& request, std::string const& to) const
     {
-        if (ioctl(socket_.get(), call, &request) != 0) throw Problem{fmt::format("cannot {}: {}", to, std::strerror(errno))};
+        if (ioctl(socket_.get(), call, &request) == 0) return;
+        if (errno == ENODEV) throw Gone{};
+        throw Problem{fmt::format("cannot {}: {}", to, std::strerror(errno))};
     }
     std::string name_;
     File socket_;
@@ -159,9 +163,7 @@ void set_up_interface(StoreClient& store, std::uint16_t domain, unsigned number)
         if (auto const bridge = value("bridge"); !bridge.empty()) interface.add_to(bridge);
         if (auto const address = value("address"); !address.empty()) interface.set_address(address);
         interface.up();
-    } catch (Problem const&) {
-        if (if_nametoindex(name.c_str()) != 0) throw;  // else the driver has just been taken away, and with it the interface
-    }
+    } catch (Gone) {}
 }
 
 void release_vifs(StoreClient& store, std::uint16_t domain)
