@@ -358,7 +358,8 @@ static irqreturn_t requested(int irq, void *data)
 {
 	struct back_queue *queue = data;
 
-	mod_delayed_work(block_work_queue, &queue->work, 0);
+	/* Not the dearer mod_delayed_work(): one that waits for memory can go on waiting. */
+	queue_delayed_work(block_work_queue, &queue->work, 0);
 	return IRQ_HANDLED;
 }
 

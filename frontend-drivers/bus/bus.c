@@ -199,8 +199,6 @@ int __pvn_register_driver(struct pvn_driver *driver, struct module *owner, const
 	driver->driver.bus = &pvn_bus;
 	driver->driver.owner = owner;
 	driver->driver.mod_name = module_name;
-	/* A probe asks the store, which may not be served yet. */
-	driver->driver.probe_type = PROBE_PREFER_ASYNCHRONOUS;
 	return driver_register(&driver->driver);
 }
 EXPORT_SYMBOL_GPL(__pvn_register_driver);
@@ -265,7 +263,8 @@ static void add_device(const char *type, bool back, unsigned int domain, unsigne
 		error = pvn_watch(&device->online_watch, 0, online_changed, device->home, "online");
 	if (error)
 		dev_err(&device->dev, "cannot watch the other side: %d\n", error);
-	request_module_nowait("pvn:%s-%s", type, back ? "back" : "front");
+	if (!READ_ONCE(device->dev.driver))
+		request_module_nowait("pvn:%s-%s", type, back ? "back" : "front");
 }
 
 static void remove_device(struct pvn_device *device)

@@ -70,10 +70,10 @@ def test_hostile_net(_):
             in_domu(machine, 't', 'mount -t tmpfs tmpfs /tmp')
             if round == 2:
                 # Something for the guest to receive.
-                attack_all(machine, 't', 'net', 0, OF_NET, 'until ip link show vif2.0 2>/dev/null | grep -q "UP.*master br0"; do usleep 20000; done; ping -c 1 -w 1 10.9.0.77 >/dev/null; true')
+                attack_all(machine, 't', 'net', 0, OF_NET, 'until ip link show vif2.0 2>/dev/null | grep -q "UP.*master br0"; do usleep 20000; done; ping -c 1 -W 1 10.9.0.77 >/dev/null; true')
                 machine.must('modprobe -r pvn-net-back && modprobe pvn-net-back', SLOW)
                 in_domu(machine, 't', 'echo net-0 >/sys/bus/paravane/drivers/pvn-net/bind; until ip addr add 10.9.0.11/24 dev eth0 2>/dev/null; do usleep 20000; done; '
-                                      'ip link set eth0 up; until ping -c 1 -w 1 10.9.0.1; do :; done')
+                                      'ip link set eth0 up; until ping -c 1 -W 1 10.9.0.1; do :; done')
             machine.must('pvn destroy t; pvn debug audit', SLOW)
             if round == 1:
                 before, nothing = free_frames(machine), left_behind(machine)

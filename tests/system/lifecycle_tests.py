@@ -8,7 +8,7 @@ import subprocess
 
 from machine import PROMPT, ROOT, check, free_frames
 
-SLOW = 60  # seconds; only what never happens takes so long
+SLOW = 240  # seconds; only what never happens takes so long
 
 
 def parsed(output):

@@ -63,7 +63,7 @@ TEST(DomainConfig, Defaults)
 TEST(DomainConfig, SaysWhichKeyAndLine)
 {
     EXPECT_EQ(problem_of("name = \"a\"\nmemroy = 3\n"),
-              "x.toml:2: unknown key `memroy` (known: name, kernel, ramdisk, cmdline, memory, vcpus, max_vcpus, cpus, pool, weight, on_poweroff, on_reboot, on_crash)");
+              "x.toml:2: unknown key `memroy` (known: name, kernel, ramdisk, cmdline, memory, vcpus, max_vcpus, cpus, pool, weight, disk, vif, on_poweroff, on_reboot, on_crash)");
     EXPECT_EQ(problem_of("name = 3\n"), "x.toml:1: `name` must be a text in quotes");
     EXPECT_EQ(problem_of("\n\nweight = 0\n"), "x.toml:3: `weight` must be a number from 1 to 65535");
     EXPECT_EQ(problem_of("vcpus = 65\n"), "x.toml:1: `vcpus` must be a number from 1 to 64");
@@ -103,6 +103,46 @@ TEST(DomainConfig, Sizes)
     for (auto const* bad : {"", "M", "12", "-1M", "0M", "1.5G", "12MB", " 1M", "99999999999999999999G", "18446744073709551615K"})
         EXPECT_THROW(parse_size(bad), Problem) << bad;
     EXPECT_THROW(parse_config("name=\"a\"\nkernel=\"k\"\nmemory=\"1K\"\n", "x"), Problem);
+}
+
+TEST(DomainConfig, Disks)
+{
+    auto const c = parse_config(std::string{good} + "disk = [\"/a\", { target = \"/b\", read_only = true, sector_size = 4096 }]\n", "x.toml");
+    ASSERT_EQ(c.disks.size(), 2u);
+    EXPECT_EQ(c.disks.at(0), (DiskConfig{"/a", false, 0}));
+    EXPECT_EQ(c.disks.at(1), (DiskConfig{"/b", true, 4096}));
+    EXPECT_EQ(config_from(to_json(c)), c);
+    auto const disk = [](char const* text) { return problem_of(std::string{good} + "disk = " + text + "\n"); };
+    EXPECT_EQ(disk("\"/a\""), "x.toml:4: `disk` must be a list, such as [\"/srv/web.img\"]");
+    EXPECT_EQ(disk("[3]"), "x.toml:4: `disk` must be a text in quotes");
+    EXPECT_EQ(disk("[{}]"), "x.toml:4: `disk` needs a `target`: the path of an image or a block device");
+    EXPECT_EQ(disk("[{ target = \"/a\", read_only = 1 }]"), "x.toml:4: `read_only` must be true or false");
+    EXPECT_EQ(disk("[{ target = \"/a\", sector_size = 1024 }]"), "x.toml:4: `sector_size` must be 512 or 4096");
+    EXPECT_EQ(disk("[{ target = \"/a\", mode = \"r\" }]"), "x.toml:4: `mode` is unknown here (known: target, read_only, sector_size)");
+}
+
+TEST(DomainConfig, Cards)
+{
+    auto const c = parse_config(std::string{good} + "vif = [{}, { bridge = \"br0\", mac = \"02:AB:00:00:00:01\", mtu = 9000, rate = \"16Mb/s\", offload = false }, { address = \"10.1.0.1/24\" }]\n", "x.toml");
+    ASSERT_EQ(c.vifs.size(), 3u);
+    EXPECT_EQ(c.vifs.at(0), VifConfig{});
+    EXPECT_EQ(c.vifs.at(1), (VifConfig{"02:ab:00:00:00:01", "br0", "", 9000, 2'000'000, false}));
+    EXPECT_EQ(c.vifs.at(2).address, "10.1.0.1/24");
+    EXPECT_EQ(config_from(to_json(c)), c);
+    for (auto const* const bad : {"{ mac = \"01:00:00:00:00:01\" }", "{ mac = \"02:00:00:00:00\" }", "{ mac = \"00:00:00:00:00:00\" }", "{ mac = \"02-00-00-00-00-01\" }", "{ mtu = 67 }",
+                                  "{ rate = \"fast\" }", "{ rate = \"7b/s\" }", "{ address = \"10.1.0.1\" }", "{ address = \"10.1.0.1/33\" }", "{ address = \"10.1.0/24\" }",
+                                  "{ offload = \"no\" }", "{ bridge = \"\" }", "{ ip = \"10.1.0.1/24\" }", "3"})
+        EXPECT_NE(problem_of(std::string{good} + "vif = [" + bad + "]\n"), "") << bad;
+}
+
+TEST(DomainConfig, Rates)
+{
+    EXPECT_EQ(parse_rate("100Mb/s"), 12'500'000u);
+    EXPECT_EQ(parse_rate("2MB/s"), 2'000'000u);
+    EXPECT_EQ(parse_rate("1Gb/s"), 125'000'000u);
+    EXPECT_THROW(parse_rate("2M"), Problem);
+    EXPECT_THROW(parse_rate("0Mb/s"), Problem);
+    EXPECT_THROW(parse_rate("99999999GB/s"), Problem);
 }
 
 }  // namespace
