@@ -209,6 +209,8 @@ static int make_disk(struct disk *disk, u64 sectors)
 	struct gendisk *gendisk;
 	int error;
 
+	if (!is_power_of_2(limits.physical_block_size))
+		limits.physical_block_size = disk->sector_size;
 	if (knows(device, "flush"))
 		limits.features |= BLK_FEAT_WRITE_CACHE;
 	if (knows(device, "fua"))

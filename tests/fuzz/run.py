@@ -34,7 +34,7 @@ def main() -> int:
 
     print(f'  FUZZ  build {" ".join(wanted)}', flush=True)
     for command in (['cmake', '-S', str(ROOT / 'tests/host'), '-B', str(BUILD), '-G', 'Ninja', '-DPARAVANE_FUZZ=ON',
-                     '-DCMAKE_CXX_COMPILER=clang++-19', '-DCMAKE_BUILD_TYPE='],
+                     '-DCMAKE_C_COMPILER=clang-19', '-DCMAKE_CXX_COMPILER=clang++-19', '-DCMAKE_BUILD_TYPE='],
                     ['cmake', '--build', str(BUILD), '--target', *wanted]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:

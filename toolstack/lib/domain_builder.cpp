@@ -225,11 +225,14 @@ void NewDomain::introduce(DomainConfig const& config)
 
 void destroy_domain(Hypervisor const& hypervisor, std::uint16_t id)
 {
-    if (store_runs()) {  // it has a page of the domain's mapped, and so have back ends
+    // It has a page of the domain's mapped, and so have back ends, even while it does not run.
+    try {
         StoreClient store;
         store.release(id);
         release_disks(store, id);
         release_vifs(store, id);
+    } catch (Problem const&) {
+        if (store_runs()) throw;  // else it cannot be started: what it knows of is gone, too
     }
     for (;;) {
         auto const result = hypervisor.call(PVN_DOMAIN_DESTROY, id);
