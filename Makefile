@@ -205,8 +205,8 @@ $(B)/stress/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/stress/domu.cpio.gz
 	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(modules) $(stress_files) boot/stress.cpio.gz=$(B)/stress/domu.cpio.gz
 
 # A root for domUs, on a disk: busybox and what tests disks and networks, with the libraries.
-tools := /usr/bin/fio /usr/bin/iperf3 /sbin/e2fsck /sbin/mke2fs /usr/bin/stress-ng
-$(B)/tools.cpio.gz: $(initramfs_files) $(B)/vmlinux .make/initramfs | $(B)/.setup
+tools := /usr/bin/fio /usr/bin/iperf3 /usr/bin/qemu-img /usr/bin/qemu-nbd /lib64/ld-linux-x86-64.so.2
+$(B)/tools.cpio.gz: $(initramfs_files) $(B)/vmlinux .make/initramfs Makefile | $(B)/.setup
 	$(call say,CPIO,$@)
 	$(Q).make/initramfs $@ tests/system/domu $(modules) $$(for file in $(tools) $$(ldd $(tools) | grep -o '/[^ ]*[^ :]' | sort -u); do echo $${file#/}=$$file; done | sort -u)
 .PHONY: tools

@@ -143,6 +143,27 @@ def test_disk_contents(_):
     check_file_system(image)
 
 
+def test_disk_qcow2(_):
+    """An image that qemu-nbd reads: what is written is there the next time; the image is whole; nothing is left connected."""
+    with machine_with('disk_qcow2') as machine:
+        # qemu's programs, out of the tools' disk.
+        machine.must('mkdir -p /var/lock; mount -o ro /dev/vda /mnt; for p in qemu-img qemu-nbd; do echo "#!/bin/sh" >/usr/bin/$p; echo "exec /mnt/lib64/ld-linux-x86-64.so.2 '
+                     '--library-path /mnt/lib/x86_64-linux-gnu:/mnt/usr/lib/x86_64-linux-gnu:/mnt/usr/lib/x86_64-linux-gnu/ceph /mnt/usr/bin/$p \\"\\$@\\"" >>/usr/bin/$p; chmod +x /usr/bin/$p; done')
+        machine.must('qemu-img create -f qcow2 /tmp/q.img 16M', SLOW)
+        describe_tools(machine, disk=[{'target': '/dev/vda', 'read_only': True}, {'target': '/tmp/q.img', 'format': 'qcow2'}])
+        start_linux(machine, 't.toml')
+        written = in_domu(machine, 't', 'dd if=/dev/urandom of=/dev/pvdb bs=1M count=16 2>/dev/null; sync; sha256sum /dev/pvdb')
+        machine.must('truncate -s 1M /tmp/raw.img')
+        refused(machine, 'pvn block attach --format qcow2 t /tmp/raw.img', 'cannot use /tmp/raw.img as a disk: .*qcow2')
+        refused(machine, 'pvn block attach --format qcow2 t /tmp/q.img', 'in use')
+        refused(machine, 'pvn block resize t pvdb', 'only raw')
+        machine.must('pvn destroy t && qemu-img check /tmp/q.img && ! ls /sys/block/nbd*/pid', SLOW)
+        start_linux(machine, 't.toml')
+        read = in_domu(machine, 't', 'sha256sum /dev/pvdb')
+        check(re.findall(r'^([0-9a-f]{64})  ', read, re.M)[-1] == re.findall(r'^([0-9a-f]{64})  ', written, re.M)[-1], 'what was written is not there')
+        machine.must('pvn destroy t && ! ls /sys/block/nbd*/pid; pvn debug audit', SLOW)
+
+
 def test_disk_back_end_replaced(_):
     """fio writes and verifies with 32 requests at once while dom0's driver is replaced twenty times, and disks come and go fifty times."""
     image = blank('replaced', 64 * MIB)
@@ -182,6 +203,6 @@ def test_disk_destroyed(_):
     check_file_system(image)
 
 
-TESTS = [test_disk_contents, test_disk_back_end_replaced, test_disk_destroyed]
+TESTS = [test_disk_contents, test_disk_qcow2, test_disk_back_end_replaced, test_disk_destroyed]
 for test in TESTS:
     test.boots_itself = True

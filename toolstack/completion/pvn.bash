@@ -64,7 +64,7 @@ _pvn()
             2,*) choices='list attach detach resize --help' ;;
             *,list) choices="$(_pvn_domains) --json --help" ;;
             3,*) choices="$(_pvn_domains) --help" ;;
-            *,attach) choices='--read-only --sector-size --wait --help' ;;
+            *,attach) choices='--read-only --sector-size --format --wait --help' ;;
             *,detach) choices="$(_pvn_devices block "${COMP_WORDS[3]}") --force --help" ;;
             *,resize) choices="$(_pvn_devices block "${COMP_WORDS[3]}") --help" ;;
             esac

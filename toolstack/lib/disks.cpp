@@ -7,12 +7,17 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <spawn.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
+#include <span>
 
 namespace pvn::tools {
 namespace {
@@ -20,6 +25,13 @@ namespace {
 constexpr char block[] = "block";
 
 std::string what(std::uint16_t domain, unsigned number) { return fmt::format("{} of domain {}", disk_name(number), domain); }
+
+// What is in a pipe by now, of which the writer has gone.
+std::size_t recv_some(int descriptor, std::span<char> to)
+{
+    auto const got = read(descriptor, to.data(), to.size());
+    return got > 0 ? static_cast<std::size_t>(got) : 0;
+}
 
 File open_file(std::string const& path, int flags)
 {
@@ -37,6 +49,7 @@ Target look_at(DiskConfig const& disk)
 {
     struct stat status{};
     if (stat(disk.target.c_str(), &status) != 0) throw Problem{fmt::format("cannot use {} as a disk: {}", disk.target, std::strerror(errno))};
+    if (disk.format != "raw" && S_ISREG(status.st_mode)) return {true, fmt::format("file {}:{}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino)};
     if (S_ISBLK(status.st_mode)) return {false, fmt::format("device {}:{}", major(status.st_rdev), minor(status.st_rdev))};
     if (!S_ISREG(status.st_mode)) throw Problem{fmt::format("cannot use {} as a disk: it is neither a file nor a block device", disk.target)};
     auto const sector = disk.sector_size != 0 ? disk.sector_size : 512u;
@@ -95,19 +108,89 @@ private:
     std::string name_;
 };
 
-void end_loop(std::string const& device)
+// qemu-nbd, to its end; what it says, if that is not well.
+std::string run_qemu_nbd(std::vector<std::string> words)
 {
-    if (!device.starts_with("/dev/loop")) return;
+    words.insert(words.begin(), "qemu-nbd");
+    std::vector<char*> arguments;
+    for (auto& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    std::array<int, 2> ends{};
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) return std::strerror(errno);
+    File const ours{ends[0]};
+    pid_t child = 0;
+    int failed = 0;
+    {
+        File const theirs{ends[1]};
+        posix_spawn_file_actions_t actions;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+        posix_spawn_file_actions_adddup2(&actions, theirs.get(), 2);
+        failed = posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
+        posix_spawn_file_actions_destroy(&actions);
+    }
+    if (failed != 0) return fmt::format("qemu-nbd cannot be started: {}; it is in Debian's package qemu-utils", std::strerror(failed));
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
+    std::array<char, 1024> text{};
+    auto const size = recv_some(ours.get(), text);
+    std::string_view said{text.data(), size};
+    said = said.substr(0, said.find('\n'));
+    return said.empty() ? "qemu-nbd failed" : std::string{said};
+}
+
+std::uint64_t sectors_of(std::string const& device)
+{
+    std::uint64_t bytes = 0;
     File const file{open(device.c_str(), O_RDONLY | O_CLOEXEC)};
+    return file.get() >= 0 && ioctl(file.get(), BLKGETSIZE64, &bytes) == 0 ? bytes / 512 : 0;
+}
+
+// An image of another format than raw: qemu-nbd reads it, as a device of its own.
+std::string connect_nbd(DiskConfig const& disk)
+{
+    constexpr unsigned devices = 16;  // that Linux makes
+    for (unsigned number = 0; number < devices; ++number) {
+        auto const device = fmt::format("/dev/nbd{}", number);
+        std::error_code none;
+        if (!std::filesystem::exists(device, none) || std::filesystem::exists(fmt::format("/sys/block/nbd{}/pid", number), none)) continue;
+        std::vector<std::string> words{"--connect=" + device, "--fork", "--format=" + disk.format};
+        if (disk.read_only) words.emplace_back("--read-only");
+        words.push_back(disk.target);
+        if (auto const why = run_qemu_nbd(words); !why.empty()) throw Problem{fmt::format("cannot use {} as a disk: {}", disk.target, why)};
+        // It says that it serves before the device has its size, of which nothing tells.
+        for (auto const until = in(std::chrono::seconds{10}); sectors_of(device) == 0; usleep(5000)) {
+            if (std::chrono::steady_clock::now() < until) continue;
+            (void)run_qemu_nbd({"--disconnect", device});
+            throw Problem{fmt::format("cannot use {} as a disk: {} gets no size from qemu-nbd", disk.target, device)};
+        }
+        return device;
+    }
+    throw Problem{fmt::format("no network block device is free for {}; `modprobe nbd` makes some", disk.target)};
+}
+
+// What a place in the store says that was made for it.
+struct Made {
+    std::string kind, device;  // "loop", "nbd" or "": the target itself
+};
+
+void end_device_of(Made const& made)
+{
+    if (made.kind == "nbd") {
+        if (auto const why = run_qemu_nbd({"--disconnect", made.device}); !why.empty()) fmt::print(stderr, "pvn: {} is left: {}\n", made.device, why);
+        return;
+    }
+    if (made.kind != "loop") return;
+    File const file{open(made.device.c_str(), O_RDONLY | O_CLOEXEC)};
     if (file.get() >= 0) (void)ioctl(file.get(), LOOP_CLR_FD, 0);  // one that is open somewhere ends when it is closed
 }
 
 DevicePlace place_of(std::uint16_t domain, unsigned number) { return {block, domain, number}; }
 
-// Of a place in the store, whether the loop device in it is of our making.
-std::string loop_of(StoreClient& store, DevicePlace const& place)
+Made made_for(StoreClient& store, DevicePlace const& place)
 {
-    return store.find(place.back() + "/loop").value_or("0") == "1" ? store.find(place.back() + "/device").value_or("") : "";
+    return {store.find(place.back() + "/made").value_or(""), store.find(place.back() + "/device").value_or("")};
 }
 
 }  // namespace
@@ -142,6 +225,7 @@ std::vector<Disk> disks_of(StoreClient& store, std::uint16_t domain)
         disk.config.target = value("target");
         disk.config.read_only = value("read-only") == "1";
         disk.config.sector_size = static_cast<std::uint32_t>(std::strtoul(value("wanted-sector-size").c_str(), nullptr, 10));
+        disk.config.format = value("format");
         disk.device = value("device");
         disk.bytes = std::strtoull(value("sectors").c_str(), nullptr, 10) * 512;
         disk.front = state_of(store, place, Side::front);
@@ -159,15 +243,22 @@ void attach_disk(StoreClient& store, std::uint16_t domain, unsigned number, Disk
     check_unused(store, target, disk);
     if (store.find(place.back())) throw Problem{fmt::format("domain {} has a disk {} already", domain, disk_name(number))};
     std::optional<Loop> loop;
-    if (target.is_file) loop.emplace(disk);
-    make_places(store, place,
-                {{"target", disk.target}, {"target-id", target.id}, {"read-only", disk.read_only ? "1" : "0"}, {"wanted-sector-size", std::to_string(disk.sector_size)},
-                 {"loop", loop ? "1" : "0"}, {"device", loop ? loop->name() : disk.target}});
+    Made made{"", disk.target};
+    if (disk.format != "raw") {
+        made = {"nbd", connect_nbd(disk)};
+    } else if (target.is_file) {
+        loop.emplace(disk);
+        made = {"loop", loop->name()};
+    }
     try {
+        make_places(store, place,
+                    {{"target", disk.target}, {"target-id", target.id}, {"format", disk.format}, {"read-only", disk.read_only ? "1" : "0"},
+                     {"wanted-sector-size", std::to_string(disk.sector_size)}, {"made", made.kind}, {"device", made.device}});
         wait_for_offer(store, place, fmt::format("{} ({})", what(domain, number), disk.target));
         if (loop) loop->keep();
     } catch (...) {
         remove_places(store, place);
+        if (made.kind == "nbd") end_device_of(made);
         throw;
     }
 }
@@ -176,9 +267,9 @@ void detach_disk(StoreClient& store, std::uint16_t domain, unsigned number, bool
 {
     auto const place = place_of(domain, number);
     if (!store.find(place.back())) throw Problem{fmt::format("there is no {}", what(domain, number))};
-    auto const loop = loop_of(store, place);
+    auto const made = made_for(store, place);
     end_device(store, place, force, what(domain, number));
-    end_loop(loop);
+    end_device_of(made);
 }
 
 std::uint64_t resize_disk(StoreClient& store, std::uint16_t domain, unsigned number)
@@ -187,7 +278,9 @@ std::uint64_t resize_disk(StoreClient& store, std::uint16_t domain, unsigned num
     auto const device = store.find(place.back() + "/device");
     if (!device) throw Problem{fmt::format("there is no {}", what(domain, number))};
     auto const file = open_file(*device, O_RDONLY);
-    if (!loop_of(store, place).empty() && ioctl(file.get(), LOOP_SET_CAPACITY, 0) != 0)
+    auto const made = made_for(store, place);
+    if (made.kind == "nbd") throw Problem{fmt::format("{}: only raw images and devices can be resized while they are used", what(domain, number))};
+    if (made.kind == "loop" && ioctl(file.get(), LOOP_SET_CAPACITY, 0) != 0)
         throw Problem{fmt::format("{}: cannot take over the new size: {}", what(domain, number), std::strerror(errno))};
     std::uint64_t bytes = 0;
     if (ioctl(file.get(), BLKGETSIZE64, &bytes) != 0) throw Problem{fmt::format("cannot find out the size of {}: {}", *device, std::strerror(errno))};

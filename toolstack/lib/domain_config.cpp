@@ -117,13 +117,17 @@ DiskConfig disk(Item const& item)
             auto const value = node.value_exact<bool>();
             if (!value) part.wrong("must be true or false");
             disk.read_only = *value;
+        } else if (name == "format") {
+            disk.format = part.text();
+            if (disk.format != "raw" && disk.format != "qcow2") part.wrong("must be \"raw\" or \"qcow2\"");
         } else if (name == "sector_size") {
             disk.sector_size = part.number(4096, 512);
             if (disk.sector_size != 512 && disk.sector_size != 4096) part.wrong("must be 512 or 4096");
         } else {
-            part.wrong("is unknown here (known: target, read_only, sector_size)");
+            part.wrong("is unknown here (known: target, read_only, sector_size, format)");
         }
     }
+    if (disk.format != "raw" && disk.sector_size != 0) item.wrong("has a `sector_size`, which only a raw image can have");
     if (disk.target.empty()) item.wrong("needs a `target`: the path of an image or a block device");
     return disk;
 }
@@ -346,7 +350,7 @@ DomainConfig read_config(std::string const& file_name)
 
 nlohmann::json to_json(DiskConfig const& disk)
 {
-    return {{"target", disk.target}, {"read_only", disk.read_only}, {"sector_size", disk.sector_size}};
+    return {{"target", disk.target}, {"read_only", disk.read_only}, {"sector_size", disk.sector_size}, {"format", disk.format}};
 }
 
 nlohmann::json to_json(VifConfig const& vif)
@@ -359,7 +363,7 @@ VifConfig vif_from(nlohmann::json const& json)
     return {json.at("mac"), json.at("bridge"), json.at("address"), json.at("mtu"), json.at("rate"), json.at("offload")};
 }
 
-DiskConfig disk_from(nlohmann::json const& json) { return {json.at("target"), json.at("read_only"), json.at("sector_size")}; }
+DiskConfig disk_from(nlohmann::json const& json) { return {json.at("target"), json.at("read_only"), json.at("sector_size"), json.value("format", "raw")}; }
 
 nlohmann::json to_json(DomainConfig const& c)
 {

@@ -17,7 +17,8 @@ std::string_view text_of(OnEnd);
 struct DiskConfig {
     std::string target;             // a file with an image, or a block device
     bool read_only = false;
-    std::uint32_t sector_size = 0;  // of an image: 512 or 4096; 0: 512, or what the device has
+    std::uint32_t sector_size = 0;  // of a raw image: 512 or 4096; 0: 512, or what the device has
+    std::string format = "raw";     // or "qcow2"
 
     friend bool operator==(DiskConfig const&, DiskConfig const&) = default;
 };

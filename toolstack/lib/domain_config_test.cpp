@@ -109,8 +109,8 @@ TEST(DomainConfig, Disks)
 {
     auto const c = parse_config(std::string{good} + "disk = [\"/a\", { target = \"/b\", read_only = true, sector_size = 4096 }]\n", "x.toml");
     ASSERT_EQ(c.disks.size(), 2u);
-    EXPECT_EQ(c.disks.at(0), (DiskConfig{"/a", false, 0}));
-    EXPECT_EQ(c.disks.at(1), (DiskConfig{"/b", true, 4096}));
+    EXPECT_EQ(c.disks.at(0), (DiskConfig{"/a", false, 0, "raw"}));
+    EXPECT_EQ(c.disks.at(1), (DiskConfig{"/b", true, 4096, "raw"}));
     EXPECT_EQ(config_from(to_json(c)), c);
     auto const disk = [](char const* text) { return problem_of(std::string{good} + "disk = " + text + "\n"); };
     EXPECT_EQ(disk("\"/a\""), "x.toml:4: `disk` must be a list, such as [\"/srv/web.img\"]");
@@ -118,7 +118,9 @@ TEST(DomainConfig, Disks)
     EXPECT_EQ(disk("[{}]"), "x.toml:4: `disk` needs a `target`: the path of an image or a block device");
     EXPECT_EQ(disk("[{ target = \"/a\", read_only = 1 }]"), "x.toml:4: `read_only` must be true or false");
     EXPECT_EQ(disk("[{ target = \"/a\", sector_size = 1024 }]"), "x.toml:4: `sector_size` must be 512 or 4096");
-    EXPECT_EQ(disk("[{ target = \"/a\", mode = \"r\" }]"), "x.toml:4: `mode` is unknown here (known: target, read_only, sector_size)");
+    EXPECT_EQ(disk("[{ target = \"/a\", mode = \"r\" }]"), "x.toml:4: `mode` is unknown here (known: target, read_only, sector_size, format)");
+    EXPECT_EQ(disk("[{ target = \"/a\", format = \"vhd\" }]"), "x.toml:4: `format` must be \"raw\" or \"qcow2\"");
+    EXPECT_EQ(disk("[{ target = \"/a\", format = \"qcow2\", sector_size = 512 }]"), "x.toml:4: `disk` has a `sector_size`, which only a raw image can have");
 }
 
 TEST(DomainConfig, Cards)

@@ -242,6 +242,7 @@ private:
         attach_command->add_option("target", disk_.target, "a file with an image, or a block device")->required();
         attach_command->add_flag("-r,--read-only", disk_.read_only, "the domain cannot write to it");
         attach_command->add_option("-s,--sector-size", disk_.sector_size, "of an image: 512 or 4096")->check(CLI::IsMember({512, 4096}));
+        attach_command->add_option("--format", disk_.format, "of an image: raw or qcow2; raw if it is not said")->check(CLI::IsMember({"raw", "qcow2"}));
         attach_command->add_option("-w,--wait", seconds_, "for the guest, at most so many seconds; exit code 3 if it takes longer")->default_val(30)->check(CLI::Range(0, 1'000'000));
         attach_command->callback([this] { result_ = attach_disk(name_, disk_, std::chrono::seconds{seconds_}); });
         attach_command->footer("It is there again after a reboot.\nExample: pvn block attach web /srv/more.img");
