@@ -395,6 +395,11 @@ static void remove(struct pvn_device *device)
 	struct disk *disk = dev_get_drvdata(&device->dev);
 	unsigned int i;
 
+	if (device->gone) {
+		/* Linux would write back what it has, and nobody would answer. */
+		pvn_wait_for_other(device, ~(BIT(PVN_CONNECTED) | BIT(PVN_CLOSING)));
+		close_rings(disk);
+	}
 	take_disk_away(disk);
 	if (disk->open) {
 		if (!disk->dead)

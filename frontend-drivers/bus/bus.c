@@ -269,9 +269,10 @@ static void add_device(const char *type, bool back, unsigned int domain, unsigne
 
 static void remove_device(struct pvn_device *device)
 {
+	device->gone = true;
+	device_unregister(&device->dev);	/* its driver may still wait for the other side */
 	pvn_unwatch(&device->other_watch);
 	pvn_unwatch(&device->online_watch);
-	device_unregister(&device->dev);
 	cancel_work_sync(&device->work);
 }
 
