@@ -75,9 +75,10 @@ def in_background(machine, name, command):
 
 
 def left_behind(machine):
-    """Of disks: loop devices, modules' devices, places in the store."""
+    """Of devices: loop devices, what the bus knows, event ports, places in the store."""
     places = [line for line in machine.must('pvn store ls -r').split('\n')[1:] if not re.match(r' *(local|domain|0)\s*$', line)]
-    return [line for line in machine.must('losetup -a').split('\n')[1:] if line], machine.must('ls /sys/bus/paravane/devices').split('\n')[1:], places
+    ports = machine.must('grep -cE "pvn-(block|net)" /proc/interrupts; true').split('\n')[-1]
+    return [line for line in machine.must('losetup -a').split('\n')[1:] if line], machine.must('ls /sys/bus/paravane/devices').split('\n')[1:], ports, places
 
 
 def warm_up(machine):
@@ -178,9 +179,15 @@ def test_disk_back_end_replaced(_):
         for _ in range(20):
             machine.must('rmmod pvn_block_back && modprobe pvn-block-back', SLOW)
             machine.must('until pvn block list | grep -q "pvdb.* connected"; do usleep 20000; done', SLOW)
-        machine.must('truncate -s 4M /tmp/c.img')
+        machine.must('truncate -s 4M /tmp/c.img; pvn block attach t /tmp/c.img && pvn block detach t pvdc', SLOW)
+        def ports():
+            count = 'grep -c "pvn-block" /proc/interrupts'
+            return [re.findall(r'^(\d+)$', said, re.M)[-1] for said in (in_domu(machine, 't', count), machine.must(count))]
+
+        before_cycles = ports()
         for _ in range(50):
             machine.must('pvn block attach t /tmp/c.img && pvn block detach t pvdc', SLOW)
+        check(ports() == before_cycles, f'event ports: {ports()}, before {before_cycles}')
         output = in_domu(machine, 't', ': >/tmp/stop; wait; tail -n 1 /tmp/background; dmesg | grep -ci "i/o error"; true')
         check(re.search(r'^all verified\n0$', output, re.M), output)
         machine.must('pvn destroy t; pvn debug audit')
