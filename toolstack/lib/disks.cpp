@@ -27,7 +27,7 @@ constexpr char block[] = "block";
 std::string what(std::uint16_t domain, unsigned number) { return fmt::format("{} of domain {}", disk_name(number), domain); }
 
 // What is in a pipe by now, of which the writer has gone.
-std::size_t recv_some(int descriptor, std::span<char> to)
+std::size_t read_some(int descriptor, std::span<char> to)
 {
     auto const got = read(descriptor, to.data(), to.size());
     return got > 0 ? static_cast<std::size_t>(got) : 0;
@@ -134,7 +134,7 @@ std::string run_qemu_nbd(std::vector<std::string> words)
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
     std::array<char, 1024> text{};
-    auto const size = recv_some(ours.get(), text);
+    auto const size = read_some(ours.get(), text);
     std::string_view said{text.data(), size};
     said = said.substr(0, said.find('\n'));
     return said.empty() ? "qemu-nbd failed" : std::string{said};
