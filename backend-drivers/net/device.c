@@ -252,8 +252,9 @@ static void changed(struct pvn_device *device)
 			connect(back);
 		break;
 	case PVN_CONNECTED:
-		if (device->state == PVN_CONNECTED && !online)
-			pvn_set_state(device, PVN_CLOSING);
+		/* A guest that does not answer is asked until the toolstack changes its mind. */
+		if ((device->state == PVN_CONNECTED || device->state == PVN_CLOSING) && online != (device->state == PVN_CONNECTED))
+			pvn_set_state(device, online ? PVN_CONNECTED : PVN_CLOSING);
 		break;
 	case PVN_CLOSING:
 	case PVN_CLOSED:
