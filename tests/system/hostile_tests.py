@@ -69,8 +69,10 @@ def test_hostile_net(_):
             start_linux(machine, 't.toml')
             in_domu(machine, 't', 'mount -t tmpfs tmpfs /tmp')
             if round == 2:
-                # Something for the guest to receive.
-                attack_all(machine, 't', 'net', 0, OF_NET, 'until ip link show vif2.0 2>/dev/null | grep -q "UP.*master br0"; do usleep 20000; done; ping -c 1 -W 1 10.9.0.77 >/dev/null; true')
+                # Something for the guest to receive, whenever it is there: a question to all, again and again.
+                machine.must('(while :; do ping -c 1 -W 1 10.9.0.77; done) >/dev/null 2>&1 & echo $! >/tmp/asks')
+                attack_all(machine, 't', 'net', 0, OF_NET, 'until ip link show vif2.0 2>/dev/null | grep -q "UP.*master br0"; do usleep 20000; done')
+                machine.must('kill $(cat /tmp/asks)')
                 machine.must('modprobe -r pvn-net-back && modprobe pvn-net-back', SLOW)
                 in_domu(machine, 't', 'echo net-0 >/sys/bus/paravane/drivers/pvn-net/bind; until ip addr add 10.9.0.11/24 dev eth0 2>/dev/null; do usleep 20000; done; '
                                       'ip link set eth0 up; until ping -c 1 -W 1 10.9.0.1; do :; done')
