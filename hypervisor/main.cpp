@@ -72,7 +72,7 @@ public:
         auto const* const domain = domains::find(mapper);
         return domain != nullptr && grant::maps(*domain, frame);
     }
-    void frame_freed(MachineFrame frame) override PVN_UNCHECKED { domains::frame_freed(frame); }
+    void frame_freed(DomainId owner, MachineFrame frame) override PVN_UNCHECKED { domains::frame_freed(owner, frame); }
 };
 
 constinit FrameMemory frame_memory{};

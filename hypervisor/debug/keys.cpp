@@ -60,8 +60,8 @@ void show_run_queues()
 void audit_frames()
 {
     auto const found = audit::run();
-    if (found == ~std::uint64_t{0}) return log("audit: too little memory for it");
-    log("audit: {} discrepancies", found);
+    if (!found) return log(found.error() == Error::again ? "audit: not now, another CPU is busy" : "audit: too little memory for it");
+    log("audit: {} discrepancies", *found);
 }
 
 void raise_debug()

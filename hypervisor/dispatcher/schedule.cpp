@@ -10,6 +10,7 @@
 #include "dispatcher/notify.hpp"
 #include "dispatcher/pools.hpp"
 #include "dispatcher/run_queue.hpp"
+#include "dispatcher/standstill.hpp"
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
 #include "memory/free_frames.hpp"
@@ -551,6 +552,7 @@ void choose()
     while (self.reschedule.exchange(false)) {
         Vcpu* next = nullptr;
         bool loaded = false;
+        standstill::stand_if_asked();
         if (self.send_away.exchange(false) || self.parked || queue.moving) send_away();
         if (queue.moving) change_pool();
         if (!self.parked && !queue.moving) take_over();

@@ -99,14 +99,14 @@ Result<void> pause(Domain&);    // returns when none of its vCPUs is active
 Result<void> unpause(Domain&);
 // The state in which a vCPU starts; it is not running and, but for vCPU 0 of a new domain, not to be started by this.
 Result<void> set_context(Vcpu&, pvn_vcpu_context const&);
-// Gives back some of its resources; again: call again.
-Result<void> destroy(DomainId);
+// Gives back some of its resources, until that system time or a little longer; again: call again.
+Result<void> destroy(DomainId, std::uint64_t until);
 // Gives `pfn` a cleared frame; `wanted`: that very one.  `keep`: at boot, for a dom0 that may as well see what was there.
 Result<void> populate(Domain&, std::uint64_t pfn, MachineFrame const* wanted = nullptr,
                       free_frames::Contents = free_frames::Contents::clear);
 Result<void> give_back(Domain&, std::uint64_t pfn);
 // The frame table has freed a frame of a dying domain.
-void frame_freed(MachineFrame) PVN_REQUIRES(page_tables_lock);
+void frame_freed(DomainId owner, MachineFrame) PVN_REQUIRES(page_tables_lock);
 std::size_t count();
 Domain* first_from(std::uint32_t id);
 }  // namespace domains

@@ -369,7 +369,7 @@ static Result<void> bury(Domain& domain) PVN_REQUIRES(lock)
     return {};
 }
 
-Result<void> destroy(DomainId id)
+Result<void> destroy(DomainId id, std::uint64_t until)
 {
     Guard const guard{lock};
     if (id.raw() >= table.size()) return Fail{Error::not_found};
@@ -394,14 +394,13 @@ Result<void> destroy(DomainId id)
         grant::drop_table(table_lock, domain);
     }
     if (!grant::end_some_mappings(domain)) return Fail{Error::again};
-    // Bounded: some slices of the frame table for each call, and others may have the lock in between.
-    constexpr std::uint64_t budget = 8192;
-    constexpr int slices = 8;
-    for (int slice = 0; slice < slices && domain.torn_down < machine.frame_count; ++slice) {
+    // In short slices of the frame table: others may have its lock in between.
+    constexpr std::uint64_t budget = 512;
+    do {
         LockedFrames const table_lock;
         tlb::flush_dropped(domain.id);  // dom0 may have had its memory mapped
         domain.torn_down = PVN_TRY(table_lock->tear_down(domain.id, domain.torn_down, budget));
-    }
+    } while (domain.torn_down < machine.frame_count && clock::now() < until);
     if (domain.torn_down < machine.frame_count) return Fail{Error::again};
     if (LockedFrames const table_lock; domain.frames != 0) {
         domain.torn_down = 0;
@@ -413,16 +412,14 @@ Result<void> destroy(DomainId id)
     return bury(domain);
 }
 
-void frame_freed(MachineFrame frame)
+void frame_freed(DomainId owner, MachineFrame frame)
 {
     auto const pfn = machine.m2p[frame.raw()];
     machine.m2p[frame.raw()] = PVN_NO_FRAME;
-    for (std::uint16_t id = 0; id < table.size(); ++id) {
-        auto* const domain = table[id].load();
-        if (domain != nullptr && domain->dying && pfn < domain->p2m.size() && domain->p2m[pfn] == frame.raw()) {
-            domain->p2m[pfn] = PVN_NO_FRAME;
-            --domain->frames;
-        }
+    auto* const domain = table[bounded(owner.raw(), table.size())].load();
+    if (domain != nullptr && pfn < domain->p2m.size() && domain->p2m[pfn] == frame.raw()) {
+        domain->p2m[pfn] = PVN_NO_FRAME;
+        --domain->frames;
     }
     free_frames::free(frame);
 }

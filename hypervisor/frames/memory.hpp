@@ -42,7 +42,7 @@ public:
     virtual bool has_granted(DomainId, MachineFrame) { return false; }
 
     // Tear-down freed the frame.  As after release(), see there.
-    virtual void frame_freed(MachineFrame) = 0;
+    virtual void frame_freed(DomainId owner, MachineFrame) = 0;
 
 protected:
     ~Memory() = default;  // never deleted through this type: no operator delete in the hypervisor

@@ -57,7 +57,7 @@ void FrameTable::settle(DomainId domain, MachineFrame frame)
     if (f.count != 1)
         return;
     set_free(frame);
-    memory_.frame_freed(frame);
+    memory_.frame_freed(domain, frame);
 }
 
 }  // namespace pvn::frames

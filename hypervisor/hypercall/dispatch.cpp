@@ -131,14 +131,15 @@ std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
 
 }  // namespace
 
-bool Progress::time_is_up()
+std::uint64_t Progress::until()
 {
     // How long a call keeps interrupts off, but for its last step.
-    constexpr std::uint64_t longest = 100000;  // ns
-    auto const now = clock::now();
-    if (until_ == 0) until_ = now + longest;
-    return now >= until_;
+    constexpr std::uint64_t longest = 50000;  // ns
+    if (until_ == 0) until_ = clock::now() + longest;
+    return until_;
 }
+
+bool Progress::time_is_up() { return until() <= clock::now(); }
 
 void dispatch(Vcpu& vcpu, Registers& r, std::uint64_t done)
 {

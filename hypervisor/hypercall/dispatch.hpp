@@ -19,8 +19,8 @@ using Outcome = Result<std::int64_t>;
 class Progress {
 public:
     explicit Progress(std::uint64_t where, std::uint64_t until = 0) : done{where}, until_{until} {}
-    bool time_is_up();  // the time begins when this is first asked
-    std::uint64_t until() const { return until_; }
+    bool time_is_up();
+    std::uint64_t until();  // system time; the time begins when this is first asked
     Outcome stop(std::uint64_t where)
     {
         done = where;
@@ -32,7 +32,7 @@ public:
     bool stopped{};
 
 private:
-    std::uint64_t until_;  // system time; 0: it has not begun
+    std::uint64_t until_;  // 0: it has not begun
 };
 
 struct Arguments {

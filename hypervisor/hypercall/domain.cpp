@@ -48,7 +48,7 @@ Outcome domain_destroy(Vcpu& vcpu, Arguments const& a)
     if (a[0] >= domain_limit) return Fail{Error::not_found};
     DomainId const id{static_cast<std::uint16_t>(a[0])};
     if (id == vcpu.domain->id) return Fail{Error::denied};
-    PVN_CHECK(domains::destroy(id));
+    PVN_CHECK(domains::destroy(id, a.progress.until()));
     return 0;
 }
 
@@ -258,10 +258,11 @@ Outcome domain_event_alloc(Vcpu& vcpu, Arguments const& a)
     return PVN_TRY(event::LockedPorts{*domain}.of(*domain).allocate(remote->id)).raw();
 }
 
-Outcome domain_audit(Vcpu&, Arguments const&)
+Outcome domain_audit(Vcpu&, Arguments const& a)
 {
     auto const found = audit::run();
-    return found == ~std::uint64_t{0} ? Outcome{Fail{Error::no_memory}} : static_cast<std::int64_t>(found);
+    if (!found && found.error() == Error::again) return a.progress.stop(0);
+    return static_cast<std::int64_t>(PVN_TRY(found));
 }
 
 Outcome domain_get_traps(Vcpu& vcpu, Arguments const& a)

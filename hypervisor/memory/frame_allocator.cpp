@@ -81,6 +81,11 @@ std::optional<FrameAllocator::Taken> FrameAllocator::allocate_run(std::uint64_t 
     if (count == 0 || count > free_.count) return std::nullopt;
     std::uint64_t run = 0;
     for (auto at = (free_.top + 1) * 64; at-- > 0;) {
+        if (at % 64 == 63 && free_.bits[at / 64] == 0) {
+            run = 0;
+            at -= 63;
+            continue;
+        }
         run = free_.has(MachineFrame{at}) ? run + 1 : 0;
         if (run == count) {
             Taken taken{MachineFrame{at}, true};

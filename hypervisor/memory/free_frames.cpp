@@ -48,9 +48,9 @@ std::optional<MachineFrame> allocate()
     return take_with([](FrameAllocator& a) { return a.allocate(); }, 1, Contents::clear);
 }
 
-std::optional<MachineFrame> allocate_run(std::uint64_t count)
+std::optional<MachineFrame> allocate_run(std::uint64_t count, Contents contents)
 {
-    return take_with([&](FrameAllocator& a) { return a.allocate_run(count); }, count, Contents::clear);
+    return take_with([&](FrameAllocator& a) { return a.allocate_run(count); }, count, contents);
 }
 
 bool take(MachineFrame frame, Contents contents)

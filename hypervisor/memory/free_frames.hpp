@@ -19,7 +19,7 @@ void add(MachineFrame first, std::uint64_t count);
 
 enum class Contents { clear, keep };
 std::optional<MachineFrame> allocate();                          // from the top of memory downwards
-std::optional<MachineFrame> allocate_run(std::uint64_t count);   // consecutive ones
+std::optional<MachineFrame> allocate_run(std::uint64_t count, Contents = Contents::clear);  // consecutive ones
 bool take(MachineFrame frame, Contents = Contents::clear);       // that very frame; false if it is not free
 void free(MachineFrame frame);
 bool is_free(MachineFrame frame);

@@ -65,18 +65,15 @@ void retired(MachineFrame l4)
     for_each_copy(l4, [](RootCopy& copy) { copy.of = {}, copy.used = 0; });
 }
 
-std::uint64_t discrepancies()
+std::uint64_t discrepancies(PerCpu& cpu)
 {
     std::uint64_t found = 0;
-    for (std::uint32_t id = 0; id < cpu_count; ++id) {
-        auto& cpu = *all_cpus[id];
-        Guard const guard{cpu.root_lock};
-        for (auto const& copy : cpu.roots) {
-            if (copy.of == MachineFrame{}) continue;
-            auto const* const entries = frame_pointer<std::uint64_t const>(copy.of);
-            for (unsigned i = 0; i < entries_per_table; ++i)  // the CPU sets the accessed bit in the copy
-                if (i != PVN_SLOT_INDEX && ((copy.entries[i] ^ entries[i]) & ~paging::accessed) != 0) ++found;
-        }
+    Guard const guard{cpu.root_lock};
+    for (auto const& copy : cpu.roots) {
+        if (copy.of == MachineFrame{}) continue;
+        auto const* const entries = frame_pointer<std::uint64_t const>(copy.of);
+        for (unsigned i = 0; i < entries_per_table; ++i)  // the CPU sets the accessed bit in the copy
+            if (i != PVN_SLOT_INDEX && ((copy.entries[i] ^ entries[i]) & ~paging::accessed) != 0) ++found;
     }
     return found;
 }

@@ -31,7 +31,7 @@ void load(MachineFrame l4);
 // Called with page_tables_lock held.
 void entry_changed(MachineFrame l4, unsigned index, std::uint64_t value);
 void retired(MachineFrame l4);     // it is no level-4 table any more, or has been emptied
-std::uint64_t discrepancies();     // entries of copies that are not those of their tables
+std::uint64_t discrepancies(PerCpu&);  // entries of its copies that are not those of their tables
 
 }  // namespace root_copies
 }  // namespace pvn

@@ -50,7 +50,7 @@ public:
     void root_retired(MachineFrame l4) override { kept_roots.erase(l4.raw()); }
     bool may_map_foreign(DomainId mapper, MachineFrame) override { return mapper == privileged; }
     bool has_granted(DomainId mapper, MachineFrame frame) override { return granted && granted(mapper, frame); }
-    void frame_freed(MachineFrame frame) override { freed.push_back(frame); }
+    void frame_freed(DomainId, MachineFrame frame) override { freed.push_back(frame); }
 
     struct RootChange {
         MachineFrame l4;
@@ -101,8 +101,10 @@ struct Machine {
     {
         AuditLog log;
         std::vector<Tally> scratch(window);
-        auto const found = frames::audit(table, scratch, log);
-        if (found != log.list.size())
+        Audit audit{table, scratch, log};
+        // In steps of few frames and of many: how it is cut up makes no difference.
+        while (!audit.step(window)) {}
+        if (audit.found() != log.list.size())
             log.found({});
         return log;
     }

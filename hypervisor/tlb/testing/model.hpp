@@ -200,7 +200,7 @@ private:
             if (!quiet && !model_.broken_.tick) model_.domains_[id.raw()].dropped_at = model_.clock_.tick();
         }
         bool may_map_foreign(DomainId id, MachineFrame) override { return model_.domains_[id.raw()].privileged; }
-        void frame_freed(MachineFrame frame) override { model_.free_.insert(frame); }
+        void frame_freed(DomainId, MachineFrame frame) override { model_.free_.insert(frame); }
 
         std::vector<frames::testing::Page> pages;
         bool quiet;
