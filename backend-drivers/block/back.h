@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The back end of block devices: device.c is a device and its states, queue.c the rings.
+ * The back end of block devices: device.c is a device, queue.c the rings.
  */
 #ifndef PARAVANE_BLOCK_BACK_H
 #define PARAVANE_BLOCK_BACK_H
@@ -21,13 +21,12 @@
 #define SPARE_PAGES	128
 
 struct back {
-	struct pvn_device *device;
+	struct pvn_back_end end;
 	struct file *file;		/* the block device, open; NULL: not */
 	struct block_device *bdev;
 	bool read_only;
 	unsigned int sector_mask;	/* of the device's sectors, in bytes */
 	sector_t sectors;		/* as they were told */
-	bool ended_well;		/* closed because the front end was: it may come again */
 	unsigned int count;		/* of queues */
 	struct back_queue *queues;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A block device of this domain that is served to another: its states (docs/abi/block.md).
+ * A block device of this domain that is served to another: what it offers, and its rings (docs/abi/block.md).
  */
 #include <linux/cpumask.h>
 #include <linux/module.h>
@@ -19,10 +19,17 @@ static unsigned int most_queues(void)
 	return clamp(min(max_queues, num_online_cpus()), 1u, (unsigned int)PVN_BLOCK_QUEUES);
 }
 
+static struct back *back_of(struct pvn_back_end *end)
+{
+	return container_of(end, struct back, end);
+}
+
 /* --- the device ------------------------------------------------------------------------------------------------- */
 
-static void close_device(struct back *back)
+static void close_device(struct pvn_back_end *end)
 {
+	struct back *back = back_of(end);
+
 	if (back->file)
 		bdev_fput(back->file);
 	back->file = NULL;
@@ -32,7 +39,7 @@ static void close_device(struct back *back)
 /* Nobody else may write to what somebody writes to.  Any number may read it. */
 static int open_device(struct back *back)
 {
-	struct pvn_device *device = back->device;
+	struct pvn_device *device = back->end.device;
 	blk_mode_t mode = BLK_OPEN_READ;
 	u64 read_only = 0;
 	char path[128];
@@ -62,7 +69,7 @@ static int open_device(struct back *back)
 	back->bdev = file_bdev(back->file);
 	back->sector_mask = bdev_logical_block_size(back->bdev) - 1;
 	if (back->sector_mask >= PAGE_SIZE) {
-		close_device(back);
+		close_device(&back->end);
 		pvn_device_error(device, "%s has sectors larger than a page", path);
 		return -EINVAL;
 	}
@@ -72,20 +79,19 @@ static int open_device(struct back *back)
 static int tell_size(struct back *back)
 {
 	back->sectors = bdev_nr_sectors(back->bdev);
-	return pvn_store_write(back->device->home, "sectors", "%llu", back->sectors);
+	return pvn_store_write(back->end.device->home, "sectors", "%llu", back->sectors);
 }
 
-static void offer(struct back *back)
+static int offer(struct pvn_back_end *end)
 {
-	struct pvn_device *device = back->device;
+	struct back *back = back_of(end);
+	struct pvn_device *device = end->device;
 	struct { const char *key; unsigned int value; } numbers[6];
 	unsigned int i;
 	int error = open_device(back);
 
-	if (error) {
-		pvn_set_state(device, PVN_CLOSED);
-		return;
-	}
+	if (error)
+		return error;
 	numbers[0].key = "sector-size";
 	numbers[0].value = bdev_logical_block_size(back->bdev);
 	numbers[1].key = "physical-sector-size";
@@ -108,16 +114,16 @@ static void offer(struct back *back)
 	if (!error)
 		error = pvn_store_write(device->home, "discard", "%d",
 					!back->read_only && bdev_max_discard_sectors(back->bdev));
-	if (!error)
-		error = pvn_set_state(device, PVN_OFFERED);
 	if (error)
 		dev_err(&device->dev, "cannot say what it offers: %d\n", error);
+	return error;
 }
 
 /* --- rings ------------------------------------------------------------------------------------------------------ */
 
-static void disconnect(struct back *back)
+static void disconnect(struct pvn_back_end *end)
 {
+	struct back *back = back_of(end);
 	unsigned int i;
 
 	for (i = 0; i < back->count; i++)
@@ -127,15 +133,14 @@ static void disconnect(struct back *back)
 	back->count = 0;
 }
 
-/* With what the front end wrote: it may be anything. */
-static void connect(struct back *back)
+static int connect(struct pvn_back_end *end)
 {
-	struct pvn_device *device = back->device;
+	struct back *back = back_of(end);
 	unsigned int queues, pages;
-	int error = pvn_read_ring_numbers(device, most_queues(), &queues, &pages);
+	int error = pvn_read_ring_numbers(end->device, most_queues(), &queues, &pages);
 
 	if (error)
-		goto fail;
+		return error;
 	back->queues = kvcalloc(queues, sizeof(*back->queues), GFP_KERNEL);
 	error = back->queues ? 0 : -ENOMEM;
 	for (back->count = 0; !error && back->count < queues; back->count++) {
@@ -148,21 +153,14 @@ static void connect(struct back *back)
 		if (error)
 			break;
 	}
-	if (!error) {
-		pvn_set_state(device, PVN_CONNECTED);
-		return;
-	}
-	pvn_device_error(device, "cannot use ring %u of the front end: %d", back->count, error);
-fail:
-	disconnect(back);
-	pvn_set_state(device, PVN_CLOSED);
-	close_device(back);
+	if (error)
+		pvn_device_error(end->device, "cannot use ring %u of the front end: %d", back->count, error);
+	return error;
 }
 
-/* --- states ----------------------------------------------------------------------------------------------------- */
-
-static bool broken(struct back *back)
+static bool broken(struct pvn_back_end *end)
 {
+	struct back *back = back_of(end);
 	unsigned int i;
 
 	for (i = 0; i < back->count; i++)
@@ -171,62 +169,25 @@ static bool broken(struct back *back)
 	return false;
 }
 
-static void end(struct back *back)
+/* The device may have grown or shrunk. */
+static void look(struct pvn_back_end *end)
 {
-	disconnect(back);
-	close_device(back);
-	if (back->device->state != PVN_CLOSED)
-		pvn_set_state(back->device, PVN_CLOSED);
+	struct back *back = back_of(end);
+
+	if (back->sectors != bdev_nr_sectors(back->bdev))
+		tell_size(back);
 }
 
-static void changed(struct pvn_device *device)
-{
-	struct back *back = dev_get_drvdata(&device->dev);
-	bool online = pvn_device_online(device);
+/* --- the driver ------------------------------------------------------------------------------------------------- */
 
-	if (broken(back)) {
-		back->ended_well = false;
-		pvn_store_update(device->home, "error", "%s", "the front end broke the contract of its rings");
-		end(back);
-		return;
-	}
-	switch (device->other_state) {
-	case PVN_NEW:
-		if (!online) {
-			end(back);
-			break;
-		}
-		if (device->state == PVN_CONNECTED)
-			disconnect(back);
-		if (device->state == PVN_CONNECTED || (device->state == PVN_CLOSED && back->ended_well))
-			offer(back);
-		break;
-	case PVN_READY:
-		if (!online)
-			end(back);
-		else if (device->state == PVN_OFFERED)
-			connect(back);
-		break;
-	case PVN_CONNECTED:
-		if (device->state != PVN_CONNECTED && device->state != PVN_CLOSING)
-			break;
-		/* A guest that still uses the disk is asked until the toolstack changes its mind. */
-		if (online != (device->state == PVN_CONNECTED))
-			pvn_set_state(device, online ? PVN_CONNECTED : PVN_CLOSING);
-		else if (back->sectors != bdev_nr_sectors(back->bdev))
-			tell_size(back);
-		break;
-	case PVN_CLOSING:
-	case PVN_CLOSED:
-	case PVN_GONE:
-		if (device->state != PVN_CLOSED)
-			back->ended_well = true;
-		end(back);
-		break;
-	default:
-		break;
-	}
-}
+static const struct pvn_back_end_operations operations = {
+	.offer = offer,
+	.connect = connect,
+	.disconnect = disconnect,
+	.close = close_device,
+	.broken = broken,
+	.look = look,
+};
 
 static int probe(struct pvn_device *device)
 {
@@ -234,29 +195,23 @@ static int probe(struct pvn_device *device)
 
 	if (!back)
 		return -ENOMEM;
-	back->device = device;
-	dev_set_drvdata(&device->dev, back);
-	offer(back);
+	pvn_back_end_begin(&back->end, device, &operations);
 	return 0;
 }
 
-/* A driver that is replaced leaves no trace but `new`, from where the next one begins. */
 static void remove(struct pvn_device *device)
 {
-	struct back *back = dev_get_drvdata(&device->dev);
+	struct pvn_back_end *end = dev_get_drvdata(&device->dev);
 
-	disconnect(back);
-	close_device(back);
-	if (device->state != PVN_CLOSED)
-		pvn_set_state(device, PVN_NEW);
-	kfree(back);
+	pvn_back_end_leave(end);
+	kfree(back_of(end));
 }
 
 static struct pvn_driver driver = {
 	.type = "block",
 	.back = true,
 	.probe = probe,
-	.changed = changed,
+	.changed = pvn_back_end_changed,
 	.remove = remove,
 	.driver.name = "pvn-block-back",
 };

@@ -24,8 +24,8 @@ static void give_up(struct back_queue *queue, const char *why)
 {
 	if (xchg(&queue->broken, true))
 		return;
-	dev_err(&queue->back->device->dev, "the front end %s; it is not served any more\n", why);
-	pvn_device_look(queue->back->device);
+	dev_err(&queue->back->end.device->dev, "the front end %s; it is not served any more\n", why);
+	pvn_device_look(queue->back->end.device);
 }
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
@@ -95,7 +95,7 @@ static struct job *make_job(struct back_queue *queue, const struct pvn_block_req
 		job->part[i] = (struct pvn_grant_copy){
 			.local = page_to_phys(page) + segments[i].offset,
 			.ref = segments[i].ref,
-			.domain = queue->back->device->other_domain,
+			.domain = queue->back->end.device->other_domain,
 			.offset = segments[i].offset,
 			.bytes = segments[i].bytes,
 		};
@@ -248,7 +248,7 @@ static enum taken take(struct back_queue *queue, const struct pvn_block_request 
 		return broken(queue, why);
 	if (request->flags & PVN_BLOCK_INDIRECT) {
 		struct pvn_grant_copy copy = {
-			.ref = request->indirect, .domain = queue->back->device->other_domain,
+			.ref = request->indirect, .domain = queue->back->end.device->other_domain,
 			.bytes = request->segments * sizeof(*segments),
 		};
 
@@ -370,7 +370,7 @@ int back_queue_open(struct back_queue *queue, unsigned int index)
 	spin_lock_init(&queue->lock);
 	init_waitqueue_head(&queue->idle);
 	INIT_DELAYED_WORK(&queue->work, serve);
-	return pvn_open_back_ring(&queue->shared, queue->back->device, "", index, queue->pages, requested, "pvn-block-back", queue);
+	return pvn_open_back_ring(&queue->shared, queue->back->end.device, "", index, queue->pages, requested, "pvn-block-back", queue);
 }
 
 void back_queue_close(struct back_queue *queue)

@@ -46,10 +46,9 @@ struct back_queue {
 };
 
 struct back {
-	struct pvn_device *device;
+	struct pvn_back_end end;
 	struct net_device *dev;
 	u64 rate;			/* bytes per second that the guest may send; 0: any */
-	bool ended_well;		/* closed because the front end was: it may come again */
 	unsigned int count;		/* of queues; 0: not connected */
 	struct back_queue *queues;
 };

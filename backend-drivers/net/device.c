@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * An interface of this domain, vifDOMAIN.NUMBER, behind which another domain's network card is: its states (docs/abi/net.md).
+ * An interface of this domain, vifDOMAIN.NUMBER, behind which another domain's network card is: what it offers, and its rings (docs/abi/net.md).
  */
 #include <linux/cpumask.h>
 #include <linux/etherdevice.h>
@@ -22,16 +22,21 @@ static unsigned int most_queues(void)
 	return clamp(min(max_queues, num_online_cpus()), 1u, (unsigned int)PVN_NET_QUEUES);
 }
 
+static struct back *back_of(struct pvn_back_end *end)
+{
+	return container_of(end, struct back, end);
+}
+
 /* --- the interface ---------------------------------------------------------------------------------------------- */
 
-static struct back *back_of(struct net_device *dev)
+static struct back *back_of_interface(struct net_device *dev)
 {
 	return *(struct back **)netdev_priv(dev);
 }
 
 static int vif_open(struct net_device *dev)
 {
-	if (back_of(dev)->count)
+	if (back_of_interface(dev)->count)
 		netif_tx_start_all_queues(dev);
 	return 0;
 }
@@ -44,7 +49,7 @@ static int vif_stop(struct net_device *dev)
 
 static netdev_tx_t vif_send(struct sk_buff *skb, struct net_device *dev)
 {
-	struct back *back = back_of(dev);
+	struct back *back = back_of_interface(dev);
 	unsigned int index = skb_get_queue_mapping(skb);
 
 	if (index < back->count)
@@ -66,7 +71,7 @@ static int make_interface(struct back *back)
 {
 	/* Not the guest's: the highest there is, so that a bridge takes another one's for its own. */
 	static const u8 mac[ETH_ALEN] = { 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff };
-	struct pvn_device *device = back->device;
+	struct pvn_device *device = back->end.device;
 	struct net_device *dev = alloc_netdev_mqs(sizeof(struct back *), "", NET_NAME_PREDICTABLE, ether_setup, most_queues(), most_queues());
 	u64 mtu = ETH_DATA_LEN;
 	int error;
@@ -96,16 +101,16 @@ static int make_interface(struct back *back)
 	return 0;
 }
 
-static void offer(struct back *back)
+static int offer(struct pvn_back_end *end)
 {
-	struct pvn_device *device = back->device;
+	struct back *back = back_of(end);
+	struct pvn_device *device = end->device;
 	u64 offload = 1, rate = 0;
 	int error = back->dev ? 0 : make_interface(back);
 
 	if (error) {
 		pvn_device_error(device, "cannot make its interface: %d", error);
-		pvn_set_state(device, PVN_CLOSED);
-		return;
+		return error;
 	}
 	pvn_store_read_number(device->home, "rate", &rate);
 	back->rate = rate;
@@ -115,16 +120,17 @@ static void offer(struct back *back)
 		pvn_store_write(device->home, "max-queues", "%u", most_queues()) ?:
 		pvn_store_write(device->home, "max-ring-pages", "%u", PVN_RING_PAGES) ?:
 		pvn_store_write(device->home, "checksum", "%d", !!offload) ?:
-		pvn_store_write(device->home, "gso", "%d", !!offload) ?:
-		pvn_set_state(device, PVN_OFFERED);
+		pvn_store_write(device->home, "gso", "%d", !!offload);
 	if (error)
 		dev_err(&device->dev, "cannot say what it offers: %d\n", error);
+	return error;
 }
 
 /* --- rings ------------------------------------------------------------------------------------------------------ */
 
-static void disconnect(struct back *back)
+static void disconnect(struct pvn_back_end *end)
 {
+	struct back *back = back_of(end);
 	unsigned int count = back->count, i;
 
 	if (!back->queues)
@@ -156,8 +162,8 @@ static void set_offload(struct back *back)
 	u64 checksum = 0, gso = 0;
 	netdev_features_t features = NETIF_F_SG | NETIF_F_RXCSUM;
 
-	pvn_store_read_number(back->device->other, "checksum", &checksum);
-	pvn_store_read_number(back->device->other, "gso", &gso);
+	pvn_store_read_number(back->end.device->other, "checksum", &checksum);
+	pvn_store_read_number(back->end.device->other, "gso", &gso);
 	if (checksum)
 		features |= NETIF_F_HW_CSUM;
 	if (checksum && gso)
@@ -167,15 +173,14 @@ static void set_offload(struct back *back)
 	netdev_update_features(back->dev);
 }
 
-/* With what the front end wrote: it may be anything. */
-static void connect(struct back *back)
+static int connect(struct pvn_back_end *end)
 {
-	struct pvn_device *device = back->device;
+	struct back *back = back_of(end);
 	unsigned int opened = 0, queues, pages;
-	int error = pvn_read_ring_numbers(device, most_queues(), &queues, &pages);
+	int error = pvn_read_ring_numbers(end->device, most_queues(), &queues, &pages);
 
 	if (error)
-		goto fail;
+		return error;
 	back->queues = kvcalloc(queues, sizeof(*back->queues), GFP_KERNEL);
 	error = back->queues ? 0 : -ENOMEM;
 	for (opened = 0; !error && opened < queues; opened++) {
@@ -194,20 +199,14 @@ static void connect(struct back *back)
 			netif_tx_wake_all_queues(back->dev);
 	}
 	rtnl_unlock();
-	if (!error) {
-		pvn_set_state(device, PVN_CONNECTED);
-		return;
-	}
-	pvn_device_error(device, "cannot use rings %u of the front end: %d", opened, error);
-fail:
-	disconnect(back);
-	pvn_set_state(device, PVN_CLOSED);
+	if (error)
+		pvn_device_error(end->device, "cannot use rings %u of the front end: %d", opened, error);
+	return error;
 }
 
-/* --- states ----------------------------------------------------------------------------------------------------- */
-
-static bool broken(struct back *back)
+static bool broken(struct pvn_back_end *end)
 {
+	struct back *back = back_of(end);
 	unsigned int i;
 
 	for (i = 0; i < back->count; i++)
@@ -216,57 +215,15 @@ static bool broken(struct back *back)
 	return false;
 }
 
-static void end(struct back *back)
-{
-	disconnect(back);
-	if (back->device->state != PVN_CLOSED)
-		pvn_set_state(back->device, PVN_CLOSED);
-}
+/* --- the driver ------------------------------------------------------------------------------------------------- */
 
-static void changed(struct pvn_device *device)
-{
-	struct back *back = dev_get_drvdata(&device->dev);
-	bool online = pvn_device_online(device);
-
-	if (broken(back)) {
-		back->ended_well = false;
-		pvn_store_update(device->home, "error", "%s", "the front end broke the contract of its rings");
-		end(back);
-		return;
-	}
-	switch (device->other_state) {
-	case PVN_NEW:
-		if (!online) {
-			end(back);
-			break;
-		}
-		if (device->state == PVN_CONNECTED)
-			disconnect(back);
-		if (device->state == PVN_CONNECTED || (device->state == PVN_CLOSED && back->ended_well))
-			offer(back);
-		break;
-	case PVN_READY:
-		if (!online)
-			end(back);
-		else if (device->state == PVN_OFFERED)
-			connect(back);
-		break;
-	case PVN_CONNECTED:
-		/* A guest that does not answer is asked until the toolstack changes its mind. */
-		if ((device->state == PVN_CONNECTED || device->state == PVN_CLOSING) && online != (device->state == PVN_CONNECTED))
-			pvn_set_state(device, online ? PVN_CONNECTED : PVN_CLOSING);
-		break;
-	case PVN_CLOSING:
-	case PVN_CLOSED:
-	case PVN_GONE:
-		if (device->state != PVN_CLOSED)
-			back->ended_well = true;
-		end(back);
-		break;
-	default:
-		break;
-	}
-}
+/* The interface stays until the driver leaves: it may stand in the rules of a firewall. */
+static const struct pvn_back_end_operations operations = {
+	.offer = offer,
+	.connect = connect,
+	.disconnect = disconnect,
+	.broken = broken,
+};
 
 static int probe(struct pvn_device *device)
 {
@@ -274,20 +231,16 @@ static int probe(struct pvn_device *device)
 
 	if (!back)
 		return -ENOMEM;
-	back->device = device;
-	dev_set_drvdata(&device->dev, back);
-	offer(back);
+	pvn_back_end_begin(&back->end, device, &operations);
 	return 0;
 }
 
-/* A driver that is replaced leaves no trace but `new`, from where the next one begins. */
 static void remove(struct pvn_device *device)
 {
-	struct back *back = dev_get_drvdata(&device->dev);
+	struct pvn_back_end *end = dev_get_drvdata(&device->dev);
+	struct back *back = back_of(end);
 
-	disconnect(back);
-	if (device->state != PVN_CLOSED)
-		pvn_set_state(device, PVN_NEW);
+	pvn_back_end_leave(end);
 	if (back->dev) {
 		unregister_netdev(back->dev);
 		free_netdev(back->dev);
@@ -299,7 +252,7 @@ static struct pvn_driver driver = {
 	.type = "net",
 	.back = true,
 	.probe = probe,
-	.changed = changed,
+	.changed = pvn_back_end_changed,
 	.remove = remove,
 	.driver.name = "pvn-net-back",
 };

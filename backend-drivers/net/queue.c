@@ -22,8 +22,8 @@ static void give_up(struct back_queue *queue, const char *why)
 {
 	if (xchg(&queue->broken, true))
 		return;
-	dev_err(&queue->back->device->dev, "the front end %s; it is not served any more\n", why);
-	pvn_device_look(queue->back->device);
+	dev_err(&queue->back->end.device->dev, "the front end %s; it is not served any more\n", why);
+	pvn_device_look(queue->back->end.device);
 }
 
 /* Requests that are there; negative: more than there can be. */
@@ -135,7 +135,7 @@ static void add_copies(struct back_queue *queue, const struct pvn_net_send *piec
 		unsigned int part = min_t(unsigned int, run_at(place, &address), piece->bytes - done);
 
 		queue->copy[queue->copies++] = (struct pvn_grant_copy){
-			.local = address, .ref = piece->ref, .domain = queue->back->device->other_domain,
+			.local = address, .ref = piece->ref, .domain = queue->back->end.device->other_domain,
 			.offset = piece->offset + done, .bytes = part,
 		};
 		done += part;
@@ -344,7 +344,7 @@ static bool copy_packet(struct back_queue *queue, struct sk_buff *skb, const str
 			if (copies == COPIES_OUT)
 				return false;
 			queue->copy_out[copies++] = (struct pvn_grant_copy){
-				.local = address, .ref = ref, .domain = queue->back->device->other_domain,
+				.local = address, .ref = ref, .domain = queue->back->end.device->other_domain,
 				.flags = PVN_GRANT_COPY_TO, .offset = done, .bytes = part,
 			};
 			done += part;
@@ -422,7 +422,7 @@ static void no_buffers(struct timer_list *timer)
 static int open_ring(struct back_queue *queue, struct back_ring *ring, const char *prefix, irq_handler_t handler, const char *name)
 {
 	ring->done = ring->told = 0;
-	return pvn_open_back_ring(&ring->shared, queue->back->device, prefix, queue->index, queue->pages, handler, name, queue);
+	return pvn_open_back_ring(&ring->shared, queue->back->end.device, prefix, queue->index, queue->pages, handler, name, queue);
 }
 
 int back_queue_open(struct back_queue *queue)

@@ -26,7 +26,7 @@ struct pvn_request {
 };
 
 struct pvn_queue {
-	unsigned int domain;		/* of the back end */
+	struct pvn_device *device;
 	unsigned int pages, slots;
 	struct pvn_front_ring shared;
 	spinlock_t lock;		/* guards all that follows */
@@ -34,13 +34,13 @@ struct pvn_queue {
 	u32 produced;			/* requests written */
 	u32 published;			/* of these, told to the back end */
 	u32 consumed;			/* answers read */
-	bool broken;			/* the back end's answers made no sense */
+	bool broken;			/* the back end's answers made no sense, or nobody is to be asked any more */
 	struct request *in_flight[PVN_BLOCK_SLOTS(PVN_RING_PAGES)];	/* by tag */
 	unsigned int refs;		/* free ones in `ref` */
 	u32 *ref;
 };
 
-int pvn_queue_init(struct pvn_queue *queue, unsigned int domain, unsigned int pages);
+int pvn_queue_init(struct pvn_queue *queue, struct pvn_device *device, unsigned int pages);
 void pvn_queue_exit(struct pvn_queue *queue);
 /* Makes the ring, grants it, opens the port. */
 int pvn_queue_open(struct pvn_queue *queue);

@@ -130,7 +130,7 @@ static int make_queues(struct disk *disk)
 	if (!disk->queues)
 		return -ENOMEM;
 	for (disk->count = 0; disk->count < most; disk->count++) {
-		error = pvn_queue_init(&disk->queues[disk->count], device->other_domain, pages);
+		error = pvn_queue_init(&disk->queues[disk->count], device, pages);
 		if (error) {
 			pvn_queue_exit(&disk->queues[disk->count]);
 			break;
@@ -162,6 +162,10 @@ static void open_rings(struct disk *disk)
 	}
 	close_rings(disk);
 	pvn_device_error(device, "cannot make its rings: %d", error);
+	if (disk->gendisk)
+		return;		/* who uses it can still wait for a back end that offers enough */
+	disk->dead = true;
+	pvn_set_state(device, PVN_CLOSED);
 }
 
 /* --- the disk --------------------------------------------------------------------------------------------------- */
@@ -282,6 +286,16 @@ static int read_size(struct disk *disk, u64 *sectors)
 	return 0;
 }
 
+/* Nothing that the back end says is of interest any more: everything that waits for it fails. */
+static void abandon(struct disk *disk, const char *why)
+{
+	pvn_device_error(disk->device, "the back end %s; the disk is not used any more", why);
+	close_rings(disk);
+	take_disk_away(disk);
+	disk->dead = true;
+	pvn_set_state(disk->device, PVN_CLOSED);
+}
+
 static void connect(struct disk *disk)
 {
 	struct pvn_device *device = disk->device;
@@ -292,7 +306,7 @@ static void connect(struct disk *disk)
 	if (!error && first)
 		error = make_disk(disk, sectors);
 	if (error) {
-		pvn_device_error(device, "the back end describes no disk: %d", error);
+		abandon(disk, "describes none that can be used");
 		return;
 	}
 	disk->live = true;
@@ -326,6 +340,16 @@ static void end(struct disk *disk)
 	pvn_set_state(disk->device, PVN_CLOSED);
 }
 
+static bool broken(struct disk *disk)
+{
+	unsigned int i;
+
+	for (i = 0; i < disk->count; i++)
+		if (READ_ONCE(disk->queues[i].broken))
+			return true;
+	return false;
+}
+
 static void changed(struct pvn_device *device)
 {
 	struct disk *disk = dev_get_drvdata(&device->dev);
@@ -334,6 +358,10 @@ static void changed(struct pvn_device *device)
 	if (disk->dead) {
 		if (device->other_state != PVN_CLOSING && device->other_state != PVN_CONNECTED)
 			close_rings(disk);
+		return;
+	}
+	if (broken(disk)) {
+		abandon(disk, "answers what was not asked");
 		return;
 	}
 	switch (device->other_state) {

@@ -25,7 +25,7 @@ static u32 grant_page(struct pvn_queue *queue, struct pvn_request *own, struct p
 	u32 ref = queue->ref[--queue->refs];
 
 	own->ref[own->grants++] = ref;
-	pvn_grant(ref, queue->domain, page, read_only);
+	pvn_grant(ref, queue->device->other_domain, page, read_only);
 	return ref;
 }
 
@@ -187,8 +187,8 @@ static void take_answers(struct pvn_queue *queue)
 	} while (queue->consumed != READ_ONCE(ring->answers_produced));
 	return;
 broken:
-	pr_err("paravane: a disk's back end in domain %u answers what was not asked; the disk is not used any more\n", queue->domain);
-	queue->broken = true;
+	WRITE_ONCE(queue->broken, true);
+	pvn_device_look(queue->device);
 }
 
 static irqreturn_t answered(int irq, void *data)
@@ -205,11 +205,11 @@ static irqreturn_t answered(int irq, void *data)
 
 /* --- the ring --------------------------------------------------------------------------------------------------- */
 
-int pvn_queue_init(struct pvn_queue *queue, unsigned int domain, unsigned int pages)
+int pvn_queue_init(struct pvn_queue *queue, struct pvn_device *device, unsigned int pages)
 {
 	int error;
 
-	queue->domain = domain;
+	queue->device = device;
 	queue->pages = pages;
 	queue->slots = PVN_BLOCK_SLOTS(pages);
 	spin_lock_init(&queue->lock);
@@ -241,7 +241,7 @@ void pvn_queue_exit(struct pvn_queue *queue)
 
 int pvn_queue_open(struct pvn_queue *queue)
 {
-	int error = pvn_open_front_ring(&queue->shared, queue->domain, queue->pages, answered, "pvn-block", queue);
+	int error = pvn_open_front_ring(&queue->shared, queue->device->other_domain, queue->pages, answered, "pvn-block", queue);
 
 	if (error)
 		return error;

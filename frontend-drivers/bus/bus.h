@@ -126,6 +126,38 @@ __printf(2, 3) void pvn_device_error(struct pvn_device *device, const char *form
 /* What the toolstack wants of a back end; true unless it says 0. */
 bool pvn_device_online(struct pvn_device *device);
 
+/* --- the states of a back end (back_end.c) ---------------------------------------------------------------------- */
+
+/* In a work, one at a time. */
+struct pvn_back_end;
+struct pvn_back_end_operations {
+	/* Opens what it serves, unless that is open, and writes beside its state what it can do.  -errno: has been told. */
+	int (*offer)(struct pvn_back_end *end);
+	/* Begins to serve, with what the front end wrote and granted.  -errno: has been told; disconnect() follows. */
+	int (*connect)(struct pvn_back_end *end);
+	/* Lets go of everything of the front end's; nothing if it is not connected. */
+	void (*disconnect)(struct pvn_back_end *end);
+	/* Closes what offer() opened; may be NULL. */
+	void (*close)(struct pvn_back_end *end);
+	/* Whether the front end has broken the contract since. */
+	bool (*broken)(struct pvn_back_end *end);
+	/* While connected, when something may have changed; may be NULL. */
+	void (*look)(struct pvn_back_end *end);
+};
+
+struct pvn_back_end {
+	struct pvn_device *device;
+	const struct pvn_back_end_operations *operations;
+	bool ended_well;		/* closed because the front end was: it may come again */
+};
+
+/* From probe(). */
+void pvn_back_end_begin(struct pvn_back_end *end, struct pvn_device *device, const struct pvn_back_end_operations *operations);
+/* A driver's changed(). */
+void pvn_back_end_changed(struct pvn_device *device);
+/* From remove(): a driver that is replaced leaves no trace but `new`, from where the next one begins. */
+void pvn_back_end_leave(struct pvn_back_end *end);
+
 /* --- rings (rings.c) -------------------------------------------------------------------------------------------- */
 
 struct pvn_front_ring {

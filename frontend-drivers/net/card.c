@@ -142,7 +142,7 @@ static int make_card(struct card *card)
 	for (card->count = 0, error = 0; card->count < most; card->count++) {
 		card->queues[card->count].dev = dev;
 		card->queues[card->count].index = card->count;
-		error = net_queue_init(&card->queues[card->count], device->other_domain, pages);
+		error = net_queue_init(&card->queues[card->count], device, pages);
 		if (error)
 			break;
 	}
@@ -209,6 +209,10 @@ static void open_rings(struct card *card)
 	}
 	close_rings(card);
 	pvn_device_error(device, "cannot make its rings: %d", error);
+	if (card->dev)
+		return;		/* a back end may come that offers enough */
+	card->dead = true;
+	pvn_set_state(device, PVN_CLOSED);
 }
 
 /* --- states ----------------------------------------------------------------------------------------------------- */
@@ -258,13 +262,37 @@ static void let_go(struct card *card)
 	take_card_away(card);
 }
 
+static struct net_queue *broken_queue(struct card *card)
+{
+	unsigned int i;
+
+	for (i = 0; i < card->count; i++)
+		if (smp_load_acquire(&card->queues[i].broken))
+			return &card->queues[i];
+	return NULL;
+}
+
+/* Nothing that the back end says is of interest any more. */
+static void abandon(struct card *card, const char *why)
+{
+	pvn_device_error(card->device, "the back end %s; the card is not used any more", why);
+	end(card);
+	let_go(card);
+}
+
 static void changed(struct pvn_device *device)
 {
 	struct card *card = dev_get_drvdata(&device->dev);
+	struct net_queue *broken;
 
 	if (card->dead) {
 		if (device->other_state != PVN_CLOSING && device->other_state != PVN_CONNECTED)
 			let_go(card);
+		return;
+	}
+	broken = broken_queue(card);
+	if (broken) {
+		abandon(card, broken->why_broken);
 		return;
 	}
 	switch (device->other_state) {

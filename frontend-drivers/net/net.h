@@ -23,11 +23,12 @@ struct net_ring {
 struct net_queue {
 	struct net_device *dev;
 	unsigned int index;
-	unsigned int domain;		/* of the back end */
+	struct pvn_device *device;
 	unsigned int pages, slots;	/* of each ring */
 	struct napi_struct napi;
 	struct timer_list refill;	/* when there was no memory for buffers */
 	bool broken;			/* the back end broke the contract */
+	const char *why_broken;
 	struct net_ring send, receive;
 	struct sk_buff **skb;		/* sent, by the packet's last slot */
 	unsigned int *sent_bytes;	/* likewise */
@@ -44,7 +45,7 @@ struct card {
 	bool dead;
 };
 
-int net_queue_init(struct net_queue *queue, unsigned int domain, unsigned int pages);
+int net_queue_init(struct net_queue *queue, struct pvn_device *device, unsigned int pages);
 void net_queue_exit(struct net_queue *queue);
 int net_queue_open(struct net_queue *queue);
 /* What is on its way is lost. */

@@ -18,9 +18,10 @@ static void give_up(struct net_queue *queue, const char *why)
 {
 	if (queue->broken)
 		return;
-	netdev_err(queue->dev, "the back end %s; the card is not used any more\n", why);
-	WRITE_ONCE(queue->broken, true);
+	queue->why_broken = why;
+	smp_store_release(&queue->broken, true);
 	netif_tx_stop_queue(netdev_get_tx_queue(queue->dev, queue->index));
+	pvn_device_look(queue->device);
 }
 
 /* Whether the back end wants to hear of it. */
@@ -58,7 +59,7 @@ static void put_piece(struct net_queue *queue, struct page *page, unsigned int o
 	struct net_ring *ring = &queue->send;
 	u32 slot = ring->produced++ % queue->slots;
 
-	pvn_grant(ring->ref[slot], queue->domain, page, true);
+	pvn_grant(ring->ref[slot], queue->device->other_domain, page, true);
 	message->ref = ring->ref[slot];
 	message->offset = offset;
 	message->bytes = bytes;
@@ -200,7 +201,7 @@ void net_queue_fill(struct net_queue *queue)
 				break;
 			}
 			queue->page[slot] = page;
-			pvn_grant(ring->ref[slot], queue->domain, page, false);
+			pvn_grant(ring->ref[slot], queue->device->other_domain, page, false);
 		}
 		*buffer = (struct pvn_net_buffer){ .ref = ring->ref[slot] };
 		ring->produced++;
@@ -371,11 +372,11 @@ static void exit_ring(struct net_ring *ring, unsigned int slots)
 	ring->ref = NULL;
 }
 
-int net_queue_init(struct net_queue *queue, unsigned int domain, unsigned int pages)
+int net_queue_init(struct net_queue *queue, struct pvn_device *device, unsigned int pages)
 {
 	int error;
 
-	queue->domain = domain;
+	queue->device = device;
 	queue->pages = pages;
 	queue->slots = PVN_NET_SLOTS(pages);
 	timer_setup(&queue->refill, refill, 0);
@@ -404,7 +405,7 @@ void net_queue_exit(struct net_queue *queue)
 static int open_ring(struct net_queue *queue, struct net_ring *ring, const char *name)
 {
 	ring->produced = ring->published = ring->done = 0;
-	return pvn_open_front_ring(&ring->shared, queue->domain, queue->pages, answered, name, queue);
+	return pvn_open_front_ring(&ring->shared, queue->device->other_domain, queue->pages, answered, name, queue);
 }
 
 int net_queue_open(struct net_queue *queue)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Front ends that break the contract in every way: the back end ends their connection with one line, or refuses what they ask; dom0
-and other domains do not notice, and nothing is left behind.  tests/linux-drivers has the front ends."""
+"""Front ends and back ends that break the contract in every way: the other side ends the connection with one line, or refuses what is
+asked; nobody else notices, and nothing is left behind.  tests/linux-drivers has both."""
 import re
 
 from block_tests import describe_tools, left_behind, machine_with
@@ -82,6 +82,76 @@ def test_hostile_net(_):
         check(free_frames(machine) == before and left_behind(machine) == nothing, f'{left_behind(machine)}, before {nothing}')
 
 
-TESTS = [test_hostile_block, test_hostile_net]
+# Of back ends, in the same way.  "answers", "sends": the front end finds nothing wrong, or nothing that matters.
+BACKS_OF_BLOCK = {
+    'sector-size-3 sector-size-large sectors-odd sectors-many sectors-none closing-at-once closed-when-ready': 'ended',
+    'not-asked not-in-flight far-id twice more overrun backwards changes-while-read': 'ended',
+    'no-such-state': 'back to new',
+    'sector-size-0 physical-3 segments-many queues-beyond-numbers discard-what granularity-3 status-odd nothing': 'answers',
+    'keeps-pages': 'keeps pages'}
+BACKS_OF_NET = {
+    'mac-of-many mac-none mac-odd closing-at-once closed-when-ready': 'ended',
+    'no-bytes 65535-bytes page-and-one tiny more-that-is-not-there more-forever': 'ended',
+    'offload-flags offload-reserved offload-kind offload-ecn-alone csum-beyond': 'ended',
+    'overrun backwards sent-overrun changes-while-read': 'ended',
+    'no-such-state': 'back to new',
+    'mtu-large mtu-small queues-beyond-numbers checksum-what gso-what gso-of-nothing nothing': 'sends'}
+
+
+def attack_front_end(machine, name, kind, number, attacks, served):
+    """Each by a front end that begins anew.  `served`: what the guest must be able to do where nothing is wrong."""
+    back, drivers = f'{kind}-back-2-{number}', '/sys/bus/paravane/drivers'
+    machine.must(f'echo {back} >{drivers}/pvn-{kind}-back/unbind && modprobe hostile_{kind}_back && [ -e {drivers}/pvn-hostile-{kind}-back/{back} ]')
+    again = f'echo {kind}-{number} >{drivers}/pvn-{kind}/unbind; echo {kind}-{number} >{drivers}/pvn-{kind}/bind'
+    for attack in (one for several in attacks for one in several.split()):
+        outcome = next(outcome for several, outcome in attacks.items() if attack in several.split())
+        machine.must(f'printf %s {attack} >/sys/module/hostile_{kind}_back/parameters/attack')
+        in_domu(machine, name, again)
+        # What a disk answers before it does wrong matters as little as what a card sends.
+        said = machine.must(f'until dmesg | grep "hostile: {attack}: {outcome}"; do usleep 20000; done', 60)
+        check(f'hostile: {attack}: {outcome}' in said, f'{attack} of a {kind}: wanted {outcome}: {said[-300:]}')
+        if outcome in ('answers', 'sends', 'keeps pages'):
+            in_domu(machine, name, ('! ' if attack == 'status-odd' else '') + served, 60)
+            check('hostile: ' + attack + ': ended' not in machine.must('dmesg'), f'{attack} of a {kind} was taken for wrong')
+        elif outcome == 'ended':
+            in_domu(machine, name, f'until grep -q closed /sys/bus/paravane/devices/{kind}-{number}/state; do usleep 20000; done', 60)
+    machine.must(f'echo {back} >{drivers}/pvn-hostile-{kind}-back/unbind && rmmod hostile_{kind}_back && echo {back} >{drivers}/pvn-{kind}-back/bind', SLOW)
+    in_domu(machine, name, again)
+    for log in (machine.must('dmesg'), in_domu(machine, name, 'dmesg')):
+        check(not re.search(r'WARNING|BUG|Oops', log), log)
+
+
+def attacked_by(machine, kind, number, served, after, attacks, **devices):
+    """The whole life of a guest that is attacked; nothing is left of it."""
+    describe_tools(machine, 't.toml', **devices)
+    for round in (1, 2):
+        start_linux(machine, 't.toml')
+        in_domu(machine, 't', 'mount -t tmpfs tmpfs /tmp')
+        if round == 2:
+            attack_front_end(machine, 't', kind, number, attacks, served)
+            in_domu(machine, 't', after, 60)
+        machine.must('pvn destroy t; pvn debug audit', SLOW)
+        if round == 1:
+            before, nothing = free_frames(machine), left_behind(machine)
+    check(free_frames(machine) == before and left_behind(machine) == nothing, f'{left_behind(machine)}, before {nothing}')
+
+
+def test_hostile_block_back(_):
+    with machine_with('hostile_block_back') as machine:
+        machine.must('truncate -s 4M /tmp/a.img')
+        attacked_by(machine, 'block', 1, 'dd if=/dev/pvdb of=/dev/null bs=4k count=1 iflag=direct',
+                    'until [ -b /dev/pvdb ]; do usleep 20000; done; dd if=/dev/urandom of=/dev/pvdb bs=1M count=4', BACKS_OF_BLOCK,
+                    disk=[{'target': '/dev/vda', 'read_only': True}, '/tmp/a.img'])
+
+
+def test_hostile_net_back(_):
+    with machine_with('hostile_net_back') as machine:
+        bridge(machine)
+        attacked_by(machine, 'net', 0, 'until [ $(cat /sys/class/net/eth0/statistics/rx_packets) != 0 ]; do usleep 20000; done',
+                    'until ip addr add 10.9.0.11/24 dev eth0 2>/dev/null; do usleep 20000; done; ip link set eth0 up; until ping -c 1 -W 1 10.9.0.1; do :; done',
+                    BACKS_OF_NET, disk=READ_ONLY_ROOT, vif=[{'bridge': 'br0'}])
+
+
+TESTS = [test_hostile_block, test_hostile_net, test_hostile_block_back, test_hostile_net_back]
 for test in TESTS:
     test.boots_itself = True

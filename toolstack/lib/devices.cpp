@@ -13,16 +13,6 @@ constexpr std::chrono::seconds back_end_wait{20}, guest_wait{20};
 
 std::string find(StoreClient& store, std::string const& path) { return store.find(path).value_or(""); }
 
-// Looks whenever one of them changes.  False: it is late.
-bool wait_until(StoreClient& store, std::vector<std::string> const& paths, std::function<bool()> const& met, Moment until)
-{
-    for (std::size_t i = 0; i < paths.size(); ++i) store.watch(paths[i], 0, i);
-    bool is_met = false;
-    while (!(is_met = met()) && store.wait_for_event(until)) {}
-    for (std::size_t i = 0; i < paths.size(); ++i) store.unwatch(paths[i], i);
-    return is_met;
-}
-
 }  // namespace
 
 std::string DevicePlace::front() const { return fmt::format("/local/domain/{}/device/{}/{}", domain, type, number); }
@@ -83,8 +73,8 @@ std::string error_of(StoreClient& store, DevicePlace const& place)
 std::string wait_for_state(StoreClient& store, DevicePlace const& place, Side side, std::initializer_list<std::string_view> states, Moment until)
 {
     std::string state;
-    wait_until(
-        store, {fmt::format("{}/state", side == Side::front ? place.front() : place.back())},
+    store.wait_until(
+        {fmt::format("{}/state", side == Side::front ? place.front() : place.back())},
         [&] { return std::ranges::find(states, state = state_of(store, place, side)) != states.end(); }, until);
     return state;
 }
@@ -124,7 +114,7 @@ void end_device(StoreClient& store, DevicePlace const& place, bool force, std::s
         auto const state = state_of(store, place, Side::back);
         return state == "closed" || state == "new" || state.empty();
     };
-    wait_until(store, {place.back() + "/state", error}, [&] { return ended() || store.find(error); }, in(force ? back_end_wait : guest_wait));
+    store.wait_until({place.back() + "/state", error}, [&] { return ended() || store.find(error); }, in(force ? back_end_wait : guest_wait));
     if (!ended()) {
         if (force) throw Problem{fmt::format("{}: dom0's back end does not let it go; `dmesg` may say why", what)};
         auto const why = find(store, error);

@@ -24,10 +24,6 @@ struct DevicePlace {
 };
 
 using Keys = std::vector<std::pair<std::string, std::string>>;
-using Moment = std::chrono::steady_clock::time_point;
-
-inline Moment in(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
-
 // Both places at once, or none; further keys for the back end's.
 void make_places(StoreClient&, DevicePlace const&, Keys const& back);
 void remove_places(StoreClient&, DevicePlace const&);

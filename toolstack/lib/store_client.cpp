@@ -70,6 +70,15 @@ void put(char (&to)[Size], std::string_view text, char const* what)
 
 }  // namespace
 
+bool StoreClient::wait_until(std::vector<std::string> const& paths, std::function<bool()> const& met, Moment until)
+{
+    for (std::size_t i = 0; i < paths.size(); ++i) watch(paths[i], 0, i);
+    bool is_met = false;
+    while (!(is_met = met()) && wait_for_event(until)) {}
+    for (std::size_t i = 0; i < paths.size(); ++i) unwatch(paths[i], i);
+    return is_met;
+}
+
 bool store_runs() { return try_to_connect().get() >= 0; }
 
 StoreClient::StoreClient() { connect(); }
@@ -298,7 +307,7 @@ void StoreClient::release(std::uint16_t domain)
     (void)ask(request);
 }
 
-std::optional<store::Event> StoreClient::wait_for_event(std::chrono::steady_clock::time_point until)
+std::optional<store::Event> StoreClient::wait_for_event(Moment until)
 {
     while (events_.empty() && input_.empty()) {
         auto const left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();

@@ -15,6 +15,9 @@
 
 namespace pvn::tools {
 
+using Moment = std::chrono::steady_clock::time_point;
+inline Moment in(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
+
 // Connects, and starts the daemon if it does not run.  If the daemon is started anew meanwhile, the client connects again, repeats
 // its watches and what was not answered.
 class StoreClient {
@@ -37,7 +40,9 @@ public:
     void release(std::uint16_t domain);  // of one that is not introduced, too
 
     store::Event wait_for_event();  // Problem: interrupted
-    std::optional<store::Event> wait_for_event(std::chrono::steady_clock::time_point until);  // nullopt: none came
+    std::optional<store::Event> wait_for_event(Moment until);  // nullopt: none came
+    // Looks whether it is met whenever one of these changes.  False: it is late.
+    bool wait_until(std::vector<std::string> const& paths, std::function<bool()> const& met, Moment until);
     int descriptor() const { return socket_.get(); }
 
 private:

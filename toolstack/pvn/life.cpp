@@ -174,6 +174,29 @@ bool wait_for_devices(Record const& record, std::chrono::seconds wait)
     return all;
 }
 
+// By the store, if the guest listens there.  Problem: it does, and does not answer.
+bool ask_by_store(Known const& domain, Power power)
+{
+    constexpr std::chrono::seconds answer_wait{10};
+    if (!store_runs()) return false;
+    StoreClient store;
+    auto const control = fmt::format("/local/domain/{}/control", domain.info.id), request = control + "/power";
+    if (!store.find(control + "/listens")) return false;
+    store.write(request, power == Power::off ? "off" : "reboot");
+    if (store.wait_until({request}, [&] { return !store.find(request); }, in(answer_wait))) return true;
+    store.remove_if_there(request);
+    throw Problem{fmt::format("the guest in {} has not taken notice within {} s; `pvn destroy {}` ends it at once", domain.name(), answer_wait.count(), domain.name())};
+}
+
+// By an event, as any guest can hear it that has no store.
+void ask_by_event(Hypervisor const& hypervisor, Known const& domain, Power power)
+{
+    auto const asked = hypervisor.call(PVN_DOMAIN_REQUEST_POWER, domain.info.id, power == Power::off ? PVN_SHUTDOWN_POWER_OFF : PVN_SHUTDOWN_REBOOT);
+    if (asked == -PVN_E_NOT_LISTENING)
+        throw Problem{fmt::format("the guest in {} does not listen to such requests (yet); `pvn destroy {}` ends it at once", domain.name(), domain.name())};
+    Hypervisor::checked(power == Power::off ? "ask the domain to switch off" : "ask the domain to reboot", asked);
+}
+
 }  // namespace
 
 int create(CreateOptions const& options)
@@ -217,12 +240,9 @@ int request_power(std::string const& name, Power power, std::optional<std::chron
     Registry registry;
     auto const domain = find_guest(hypervisor, registry, name, "switched off by pvn");
     registry.unlock();
-    auto const id = domain.info.id;
     if ((domain.info.flags & PVN_DOMAIN_SHUT_DOWN) != 0) throw Problem{fmt::format("{} has ended already ({}); `pvn destroy {}` removes it", name, end_text(domain.info), name)};
     if ((domain.info.flags & PVN_DOMAIN_PAUSED) != 0) throw Problem{fmt::format("{} is paused and cannot hear; `pvn unpause {}` first", name, name)};
-    auto const asked = hypervisor.call(PVN_DOMAIN_REQUEST_POWER, id, power == Power::off ? PVN_SHUTDOWN_POWER_OFF : PVN_SHUTDOWN_REBOOT);
-    if (asked == -PVN_E_NOT_LISTENING) throw Problem{fmt::format("the guest in {} does not listen to such requests (yet); `pvn destroy {}` ends it at once", name, name)};
-    Hypervisor::checked(power == Power::off ? "ask the domain to switch off" : "ask the domain to reboot", asked);
+    if (!ask_by_store(domain, power)) ask_by_event(hypervisor, domain, power);
     return wait ? wait_for_the_end(hypervisor, changes, domain, power, *wait) : done;
 }
 
