@@ -526,7 +526,10 @@ void timer_fired()
     auto& self = this_cpu();
     auto& queue = queues[self.id];
     Guard const guard{queue.lock};
-    if (now >= queue.slice_end) self.reschedule = true;
+    if (now >= queue.slice_end) {
+        self.reschedule = true;
+        queue.slice_end = never;  // or the timer would fire again at once, for ever while an audit lets interrupts in
+    }
     clock::program(next_deadline(queue));
 }
 
