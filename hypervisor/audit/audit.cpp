@@ -46,7 +46,7 @@ Scratch allocate_scratch()
 // With everybody else at a stand.
 std::uint64_t audit_all(Scratch const& scratch)
 {
-    constexpr std::uint64_t at_once = 1024;  // frames, some 30,000 instructions
+    constexpr std::uint64_t at_once = 1024;  // frames, or a few tables: at most some 75,000 instructions
     Report report;
     frames::Audit audit{*machine.frame_table, {frame_pointer<frames::Tally>(scratch.first), scratch.pages * page_size / sizeof(frames::Tally)}, report};
     for (bool done = false; !done; standstill::breathe()) {

@@ -43,43 +43,49 @@ def attack_all(machine, name, kind, number, attacks, meanwhile=''):
     check(not re.search(r'WARNING|BUG|Oops', log), log)
 
 
+def lives_of_a_guest(machine, attack, **devices):
+    """A guest that is left alone, then one that attacks or is attacked: nothing is left of either."""
+    describe_tools(machine, 't.toml', **devices)
+    for attacked in (False, True):
+        start_linux(machine, 't.toml')
+        in_domu(machine, 't', 'mount -t tmpfs tmpfs /tmp')
+        if attacked:
+            attack()
+        machine.must('pvn destroy t; pvn debug audit', SLOW)
+        if not attacked:
+            before, nothing = free_frames(machine), left_behind(machine)
+    check(free_frames(machine) == before and left_behind(machine) == nothing, f'{left_behind(machine)}, before {nothing}')
+
+
+# The device works again for whoever keeps the contract.
+DISK_WORKS = 'until [ -b /dev/pvdb ]; do usleep 20000; done; dd if=/dev/urandom of=/dev/pvdb bs=1M count=4'
+CARD_WORKS = 'until ip addr add 10.9.0.11/24 dev eth0 2>/dev/null; do usleep 20000; done; ip link set eth0 up; until ping -c 1 -W 1 10.9.0.1; do :; done'
+DISKS = [{'target': '/dev/vda', 'read_only': True}, '/tmp/a.img']
+
+
 def test_hostile_block(_):
     with machine_with('hostile_block') as machine:
-        describe_tools(machine, 't.toml', disk=[{'target': '/dev/vda', 'read_only': True}, '/tmp/a.img'])
         machine.must('truncate -s 4M /tmp/a.img')
-        for round in (1, 2):
-            start_linux(machine, 't.toml')
-            in_domu(machine, 't', 'mount -t tmpfs tmpfs /tmp')
-            if round == 2:
-                attack_all(machine, 't', 'block', 1, OF_BLOCK)
-                # The device works again for whoever keeps the contract.
-                machine.must('modprobe -r pvn-block-back && modprobe pvn-block-back', SLOW)
-                in_domu(machine, 't', 'echo block-1 >/sys/bus/paravane/drivers/pvn-block/bind; until [ -b /dev/pvdb ]; do usleep 20000; done; dd if=/dev/urandom of=/dev/pvdb bs=1M count=4')
-            machine.must('pvn destroy t; pvn debug audit', SLOW)
-            if round == 1:
-                before, nothing = free_frames(machine), left_behind(machine)
-        check(free_frames(machine) == before and left_behind(machine) == nothing, f'{left_behind(machine)}, before {nothing}')
+
+        def attack():
+            attack_all(machine, 't', 'block', 1, OF_BLOCK)
+            machine.must('modprobe -r pvn-block-back && modprobe pvn-block-back', SLOW)
+            in_domu(machine, 't', f'echo block-1 >/sys/bus/paravane/drivers/pvn-block/bind; {DISK_WORKS}')
+        lives_of_a_guest(machine, attack, disk=DISKS)
 
 
 def test_hostile_net(_):
     with machine_with('hostile_net') as machine:
         bridge(machine)
-        describe_tools(machine, 't.toml', disk=READ_ONLY_ROOT, vif=[{'bridge': 'br0'}])
-        for round in (1, 2):
-            start_linux(machine, 't.toml')
-            in_domu(machine, 't', 'mount -t tmpfs tmpfs /tmp')
-            if round == 2:
-                # Something for the guest to receive, whenever it is there: a question to all, again and again.
-                machine.must('(while :; do ping -c 1 -W 1 10.9.0.77; done) >/dev/null 2>&1 & echo $! >/tmp/asks')
-                attack_all(machine, 't', 'net', 0, OF_NET, 'until ip link show vif2.0 2>/dev/null | grep -q "UP.*master br0"; do usleep 20000; done')
-                machine.must('kill $(cat /tmp/asks)')
-                machine.must('modprobe -r pvn-net-back && modprobe pvn-net-back', SLOW)
-                in_domu(machine, 't', 'echo net-0 >/sys/bus/paravane/drivers/pvn-net/bind; until ip addr add 10.9.0.11/24 dev eth0 2>/dev/null; do usleep 20000; done; '
-                                      'ip link set eth0 up; until ping -c 1 -W 1 10.9.0.1; do :; done')
-            machine.must('pvn destroy t; pvn debug audit', SLOW)
-            if round == 1:
-                before, nothing = free_frames(machine), left_behind(machine)
-        check(free_frames(machine) == before and left_behind(machine) == nothing, f'{left_behind(machine)}, before {nothing}')
+
+        def attack():
+            # Something for the guest to receive, whenever it is there: a question to all, again and again.
+            machine.must('(while :; do ping -c 1 -W 1 10.9.0.77; done) >/dev/null 2>&1 & echo $! >/tmp/asks')
+            attack_all(machine, 't', 'net', 0, OF_NET, 'until ip link show vif2.0 2>/dev/null | grep -q "UP.*master br0"; do usleep 20000; done')
+            machine.must('kill $(cat /tmp/asks)')
+            machine.must('modprobe -r pvn-net-back && modprobe pvn-net-back', SLOW)
+            in_domu(machine, 't', f'echo net-0 >/sys/bus/paravane/drivers/pvn-net/bind; {CARD_WORKS}')
+        lives_of_a_guest(machine, attack, disk=READ_ONLY_ROOT, vif=[{'bridge': 'br0'}])
 
 
 # Of back ends, in the same way.  "answers", "sends": the front end finds nothing wrong, or nothing that matters.
@@ -121,35 +127,24 @@ def attack_front_end(machine, name, kind, number, attacks, served):
         check(not re.search(r'WARNING|BUG|Oops', log), log)
 
 
-def attacked_by(machine, kind, number, served, after, attacks, **devices):
-    """The whole life of a guest that is attacked; nothing is left of it."""
-    describe_tools(machine, 't.toml', **devices)
-    for round in (1, 2):
-        start_linux(machine, 't.toml')
-        in_domu(machine, 't', 'mount -t tmpfs tmpfs /tmp')
-        if round == 2:
-            attack_front_end(machine, 't', kind, number, attacks, served)
-            in_domu(machine, 't', after, 60)
-        machine.must('pvn destroy t; pvn debug audit', SLOW)
-        if round == 1:
-            before, nothing = free_frames(machine), left_behind(machine)
-    check(free_frames(machine) == before and left_behind(machine) == nothing, f'{left_behind(machine)}, before {nothing}')
-
-
 def test_hostile_block_back(_):
     with machine_with('hostile_block_back') as machine:
         machine.must('truncate -s 4M /tmp/a.img')
-        attacked_by(machine, 'block', 1, 'dd if=/dev/pvdb of=/dev/null bs=4k count=1 iflag=direct',
-                    'until [ -b /dev/pvdb ]; do usleep 20000; done; dd if=/dev/urandom of=/dev/pvdb bs=1M count=4', BACKS_OF_BLOCK,
-                    disk=[{'target': '/dev/vda', 'read_only': True}, '/tmp/a.img'])
+
+        def attack():
+            attack_front_end(machine, 't', 'block', 1, BACKS_OF_BLOCK, 'dd if=/dev/pvdb of=/dev/null bs=4k count=1 iflag=direct')
+            in_domu(machine, 't', DISK_WORKS, 60)
+        lives_of_a_guest(machine, attack, disk=DISKS)
 
 
 def test_hostile_net_back(_):
     with machine_with('hostile_net_back') as machine:
         bridge(machine)
-        attacked_by(machine, 'net', 0, 'until [ $(cat /sys/class/net/eth0/statistics/rx_packets) != 0 ]; do usleep 20000; done',
-                    'until ip addr add 10.9.0.11/24 dev eth0 2>/dev/null; do usleep 20000; done; ip link set eth0 up; until ping -c 1 -W 1 10.9.0.1; do :; done',
-                    BACKS_OF_NET, disk=READ_ONLY_ROOT, vif=[{'bridge': 'br0'}])
+
+        def attack():
+            attack_front_end(machine, 't', 'net', 0, BACKS_OF_NET, 'until [ $(cat /sys/class/net/eth0/statistics/rx_packets) != 0 ]; do usleep 20000; done')
+            in_domu(machine, 't', CARD_WORKS, 60)
+        lives_of_a_guest(machine, attack, disk=READ_ONLY_ROOT, vif=[{'bridge': 'br0'}])
 
 
 TESTS = [test_hostile_block, test_hostile_net, test_hostile_block_back, test_hostile_net_back]

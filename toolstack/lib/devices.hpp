@@ -24,6 +24,7 @@ struct DevicePlace {
 };
 
 using Keys = std::vector<std::pair<std::string, std::string>>;
+
 // Both places at once, or none; further keys for the back end's.
 void make_places(StoreClient&, DevicePlace const&, Keys const& back);
 void remove_places(StoreClient&, DevicePlace const&);
