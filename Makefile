@@ -54,18 +54,21 @@ FREESTANDING := -std=c++23 -ffreestanding -fno-exceptions -fno-rtti -mno-red-zon
 	-fno-stack-protector -fno-pic -fno-threadsafe-statics -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fcf-protection=none
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wold-style-cast -Wthread-safety -Werror
 CXXFLAGS := $(FREESTANDING) -mcmodel=kernel -mretpoline -g -O2 $(WARNINGS) -Ihypervisor -Ihypercall-abi/include $(EXTRA_CXXFLAGS)
+# The whole hypervisor is compiled as one: its layers call each other across files everywhere.
+LTO := -flto
 ASFLAGS := -x assembler-with-cpp -g -Wa,--fatal-warnings -Ihypervisor -Ihypercall-abi/include
 LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-dynamic-linker --fatal-warnings
 
 hypervisor_sources := $(shell find hypervisor -name testing -prune -o \( -name '*.cpp' -o -name '*.S' \) ! -name '*_test.cpp' -print 2>/dev/null | LC_ALL=C sort)
 hypervisor_objects := $(patsubst %,$(B)/%.o,$(hypervisor_sources))
+machine_objects := $(filter %.S.o %/runtime.cpp.o,$(hypervisor_objects))
 linker_script := hypervisor/arch/x86/paravane.lds
 
 .PHONY: hypervisor
 hypervisor: $(B)/paravane ## builds build/paravane (multiboot) and build/paravane.elf (with symbols)
 
 # A change of flags rebuilds what they touch: this file changes only when they do.
-flags_now := $(CXXFLAGS) $(ASFLAGS) $(LDFLAGS)
+flags_now := $(CXXFLAGS) $(LTO) $(ASFLAGS) $(LDFLAGS)
 $(B)/.flags: FORCE
 	@mkdir -p $(B); echo '$(flags_now)' | cmp -s - $@ || echo '$(flags_now)' >$@
 # Likewise for the list of objects, so that a removed file leaves the image.
@@ -77,7 +80,9 @@ FORCE:
 $(B)/hypervisor/%.cpp.o: hypervisor/%.cpp $(B)/.flags | $(B)/.setup
 	$(call say,CXX,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(CXXFLAGS) $(LTO) -MMD -MP -c -o $@ $<
+# The compiler makes calls of these late, when it has taken the rest for complete.
+$(B)/hypervisor/arch/x86/runtime.cpp.o: LTO :=
 
 $(B)/hypervisor/%.S.o: hypervisor/%.S $(B)/.flags | $(B)/.setup
 	$(call say,AS,$<)
@@ -86,9 +91,9 @@ $(B)/hypervisor/%.S.o: hypervisor/%.S $(B)/.flags | $(B)/.setup
 
 $(B)/paravane.elf: $(hypervisor_objects) $(linker_script) $(B)/.objects .make/check-image .make/symbols | $(B)/.setup
 	$(call say,LD,$@)
-	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -o $@.first $(hypervisor_objects)
+	$(Q)$(LD) $(LDFLAGS) -mllvm -code-model=kernel --lto-obj-path=$(B)/hypervisor/all.o -T $(linker_script) -o $@.first $(hypervisor_objects)
 	$(Q).make/symbols $@.first >$(B)/symbols.S && $(CXX) $(ASFLAGS) -c -o $(B)/symbols.o $(B)/symbols.S
-	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -Map=$(B)/paravane.map -o $@ $(hypervisor_objects) $(B)/symbols.o
+	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -Map=$(B)/paravane.map -o $@ $(B)/hypervisor/all.o $(machine_objects) $(B)/symbols.o
 	$(call say,CHECK,$@)
 	$(Q).make/check-image $@
 

@@ -165,6 +165,7 @@ void make_runnable(Vcpu& vcpu, VcpuState from)
 void take_over()
 {
     auto const self = this_cpu().id;
+    if (pools::of(self).cpus().without(self).empty()) return;
     auto& own = queues[self];
     std::optional<sched::balance::Source> source;
     {

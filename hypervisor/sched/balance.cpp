@@ -60,6 +60,8 @@ Cpu place(Pool const& pool, Entity const& entity, Cpu home)
         return home;
     Affinity const& affinity = entity.affinity();
     CpuMask const may = allowed(pool, affinity);
+    if (may.without(home).empty())
+        return home;
     CpuMask const likes = preferred(may, affinity);
     QueueSummary::Reading const there = pool.read(home);
     bool const at_home = likes.has(home);
@@ -138,6 +140,8 @@ std::optional<Source> wanted(Policy const& queue, Nanoseconds now)
 
 std::optional<Cpu> helper(Pool const& pool, Cpu self)
 {
+    if (pool.cpus().without(self).empty())
+        return {};
     QueueSummary::Reading const here = pool.read(self);
     if (here.waiting == 0)
         return {};

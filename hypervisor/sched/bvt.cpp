@@ -11,6 +11,10 @@ namespace pvn::sched {
 void Bvt::charge(BvtAccount& account, Parameters const& parameters, Nanoseconds ran) const
 {
     Nanoseconds const owed = saturating_add(account.uncharged, ran);
+    if (owed < charging_unit_) {
+        account.uncharged = owed;
+        return;
+    }
     Nanoseconds const charged = owed - owed % charging_unit_;
     account.uncharged = owed - charged;
     // Divided in two steps, so that the sum with the remainder cannot overflow.
@@ -72,6 +76,23 @@ BvtAccount Bvt::account_at(Entity const& entity, Nanoseconds now) const
     return account;
 }
 
+// The same of one figure, without the rest of the books.
+VirtualTime Bvt::actual_at(Entity const& entity, Nanoseconds now) const
+{
+    if (&entity != running_ || saturating_add(entity.account_.uncharged, now - accounted_until_) < charging_unit_)
+        return entity.account_.actual;
+    BvtAccount account = entity.account_;
+    charge(account, entity.parameters_, now - accounted_until_);
+    return account.actual;
+}
+
+VirtualTime Bvt::effective_at(Entity const& entity, Nanoseconds now) const
+{
+    if (entity.parameters_.warping == Warp::disabled)
+        return actual_at(entity, now);
+    return effective(account_at(entity, now), entity.parameters_);
+}
+
 // --- The choice ----------------------------------------------------------------------------------------------
 
 bool Bvt::passed_over(Entity const& entity, Nanoseconds now) const
@@ -82,8 +103,7 @@ bool Bvt::passed_over(Entity const& entity, Nanoseconds now) const
 // By how much real time of its own the runner is past a rival.
 Nanoseconds Bvt::lead_over(Entity const& runner, VirtualTime rival, Nanoseconds now) const
 {
-    BvtAccount const account = account_at(runner, now);
-    std::int64_t const ahead = after(effective(account, runner.parameters_), rival);
+    std::int64_t const ahead = after(effective_at(runner, now), rival);
     return ahead <= 0 ? 0 : saturating_multiply(static_cast<std::uint64_t>(ahead), runner.parameters_.weight);
 }
 
@@ -98,8 +118,7 @@ Bvt::Choice Bvt::choose(Nanoseconds now) const
     for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
         if (entity == running_)
             continue;
-        BvtAccount const account = account_at(*entity, now);
-        VirtualTime const time = effective(account, entity->parameters_);
+        VirtualTime const time = effective_at(*entity, now);
         if (any == nullptr || after(any_time, time) > 0) {
             any = entity;
             any_time = time;
@@ -110,8 +129,9 @@ Bvt::Choice Bvt::choose(Nanoseconds now) const
             willing = entity;
             willing_time = time;
         }
-        if (entity->parameters_.warping == Warp::enabled && !account.warped)
-            change = std::min(change, saturating_add(account.warp_stopped, entity->parameters_.unwarp));
+        if (entity->parameters_.warping == Warp::enabled)
+            if (BvtAccount const account = account_at(*entity, now); !account.warped)
+                change = std::min(change, saturating_add(account.warp_stopped, entity->parameters_.unwarp));
     }
 
     Entity* const best = willing != nullptr ? willing : any;
@@ -155,7 +175,8 @@ bool Bvt::must_switch(Nanoseconds now) const
 Decision Bvt::pick_next(Nanoseconds now)
 {
     settle(now);
-    Entity* const chosen = choose(now).next;
+    Choice choice = choose(now);
+    Entity* const chosen = choice.next;
     if (chosen == nullptr) {
         publish();
         return {};
@@ -166,6 +187,7 @@ Decision Bvt::pick_next(Nanoseconds now)
             if (entity != running_)
                 entity->yielded_ = false;
     }
+    bool const goes_on = chosen == running_ && !chosen->yielded_;
     running_ = chosen;
     accounted_until_ = now;
     running_->yielded_ = false;
@@ -175,7 +197,8 @@ Decision Bvt::pick_next(Nanoseconds now)
         refresh_warp(entity->account_, entity->parameters_, now);
 
     // Now from the point of view of the one that runs.
-    Choice const choice = choose(now);
+    if (!goes_on)
+        choice = choose(now);
     Nanoseconds until = choice.change;
     Entity const* const rival = choice.next == running_ ? choice.rival : choice.next;
     if (rival != nullptr)
@@ -199,7 +222,7 @@ VirtualTime Bvt::virtual_time_at(Nanoseconds now) const
     bool found = false;
     VirtualTime least = virtual_time_;
     for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
-        VirtualTime const time = account_at(*entity, now).actual;
+        VirtualTime const time = actual_at(*entity, now);
         if (!found || after(least, time) > 0)
             least = time;
         found = true;
@@ -284,7 +307,8 @@ void Bvt::block(Entity& entity, Nanoseconds now)
     entity.yielded_ = false;
     queue_.remove(entity);
     entity.state_ = Entity::State::blocked;
-    follow_virtual_time();
+    // Nor is this shown: pick_next() follows.
+    virtual_time_ = virtual_time_at(accounted_until_);
 }
 
 void Bvt::yield(Entity& entity, Nanoseconds now)
@@ -300,11 +324,14 @@ void Bvt::account(Entity& entity, Nanoseconds ran)
 {
     if (entity.state_ == Entity::State::detached)
         return;
+    VirtualTime const before = entity.account_.actual;
     charge(entity.account_, entity.parameters_, ran);
     if (&entity == running_) {
         accounted_until_ += ran;
         spend_warp(entity.account_, entity.parameters_, ran, accounted_until_);
     }
+    if (entity.account_.actual == before)
+        return;
     // Not shown: what others see of the queue is of a moment ago anyway, and the call that mostly follows shows it.
     virtual_time_ = virtual_time_at(accounted_until_);
 }
@@ -382,7 +409,7 @@ void Bvt::publish()
 // Brings a queue forward that is behind for no fault of the others: nobody waits in it who could run elsewhere.
 void Bvt::settle(Nanoseconds now)
 {
-    if (pool_ == nullptr)
+    if (pool_ == nullptr || pool_->cpus().without(cpu_).empty())
         return;
     std::uint32_t weight = 0;
     for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {

@@ -79,6 +79,8 @@ private:
     static VirtualTime effective(BvtAccount const& account, Parameters const& parameters);
     static VirtualTime unborrowed(BvtAccount const& account, Parameters const& parameters);
     BvtAccount account_at(Entity const& entity, Nanoseconds now) const;
+    VirtualTime actual_at(Entity const& entity, Nanoseconds now) const;
+    VirtualTime effective_at(Entity const& entity, Nanoseconds now) const;
     bool passed_over(Entity const& entity, Nanoseconds now) const;
     Choice choose(Nanoseconds now) const;
     Nanoseconds lead_over(Entity const& runner, VirtualTime rival, Nanoseconds now) const;
