@@ -63,10 +63,9 @@ void initialise()
     auto const apic = ~std::uint32_t{0} - local_apic::timer_count();
     local_apic::start_timer(0);
 
-    auto const hz = tsc * pit_hz / ticks;
-    khz = hz / 1000;
+    khz = tsc * pit_hz / ticks / 1000;
     apic_per_second = apic * pit_hz / ticks;
-    mul = (std::uint64_t{1000000000} << 32) / hz;
+    mul = (std::uint64_t{1000000} << 32) / khz;  // guests that go by the TSC itself are told kHz: both keep the same time
     base = cpu::read_tsc();
     wall_at_start = read_real_time_clock() * 1000000000;
     log("clock: TSC {} kHz, local APIC timer {} Hz", khz, apic_per_second);

@@ -24,8 +24,8 @@ def command(kind):
     return COMMAND.format(kind, SECONDS, EXCLUDE)
 
 
-def stress(name, smp):
-    with Machine(name, smp=smp, memory=2048, initrd='build/stress/initramfs.cpio.gz', paravane='debug_exit dom0_mem=900M') as machine:
+def stress(name, smp, accel='tcg'):
+    with Machine(name, smp=smp, accel=accel, memory=2048, initrd='build/stress/initramfs.cpio.gz', paravane='debug_exit dom0_mem=900M') as machine:
         machine.boot()
         before = free_frames(machine)
         for domain, vcpus in (('two', 2), ('four', 4)):
@@ -61,6 +61,14 @@ def test_stress_four_cpus(_):
     stress('stress_four_cpus', 4)
 
 
-TESTS = [test_stress_one_cpu, test_stress_two_cpus, test_stress_four_cpus]
+def test_stress_eight_cpus(_):
+    stress('stress_eight_cpus', 8)
+
+
+def test_stress_eight_cpus_in_turns(_):
+    stress('stress_eight_cpus_in_turns', 8, 'tcg,thread=single')
+
+
+TESTS = [test_stress_one_cpu, test_stress_two_cpus, test_stress_four_cpus, test_stress_eight_cpus, test_stress_eight_cpus_in_turns]
 for test in TESTS:
     test.boots_itself = True
