@@ -22,6 +22,7 @@ constexpr Call calls[] = {
     {PVN_MMU_FLUSH, For::all, mmu_flush},
     {PVN_MMU_INVALIDATE_PAGE, For::all, mmu_invalidate_page},
     {PVN_MMU_FLUSH_VCPUS, For::all, mmu_flush_vcpus},
+    {PVN_MMU_WRITE, For::all, mmu_write},
     {PVN_MEMORY_POPULATE, For::all, memory_populate},
     {PVN_MEMORY_GIVE_BACK, For::all, memory_give_back},
     {PVN_MEMORY_QUERY, For::all, memory_query},

@@ -60,6 +60,7 @@ Outcome mmu_set_root(Vcpu&, Arguments const&);
 Outcome mmu_flush(Vcpu&, Arguments const&);
 Outcome mmu_invalidate_page(Vcpu&, Arguments const&);
 Outcome mmu_flush_vcpus(Vcpu&, Arguments const&);
+Outcome mmu_write(Vcpu&, Arguments const&);
 Outcome memory_populate(Vcpu&, Arguments const&);
 Outcome memory_give_back(Vcpu&, Arguments const&);
 Outcome memory_query(Vcpu&, Arguments const&);

@@ -34,6 +34,13 @@ Result<void> flush_vcpus(Vcpu const& vcpu, std::uint64_t mask)
     return {};
 }
 
+Result<void> write_entry(LockedFrames const& table, Domain& domain, std::uint64_t address, std::uint64_t value, std::uint64_t flags) PVN_UNCHECKED
+{
+    if ((flags & ~std::uint64_t{PVN_MMU_KEEP_AD}) != 0 || address % 8 != 0) return Fail{Error::invalid};
+    auto const frame = PVN_TRY(domain.frame(address / PVN_PAGE_SIZE));
+    return table->write_entry(domain.id, frame, static_cast<unsigned>(address % PVN_PAGE_SIZE / 8), value, (flags & PVN_MMU_KEEP_AD) != 0);
+}
+
 Result<void> operate(LockedFrames const& frames, Vcpu& vcpu, pvn_mmu_op const& op)
 {
     if (op.kind <= PVN_MMU_OP_FLUSH_VCPUS && op.reserved != 0) return Fail{Error::invalid};
@@ -51,14 +58,9 @@ Result<void> operate(LockedFrames const& frames, Vcpu& vcpu, pvn_mmu_op const& o
 Result<void> table_operation(LockedFrames const& table, Domain& domain, pvn_mmu_op const& op) PVN_UNCHECKED
 {
     if (op.kind > PVN_MMU_OP_DEMOTE) return Fail{Error::not_implemented};
-    bool const write = op.kind == PVN_MMU_OP_WRITE;
-    if ((op.flags & ~(write ? std::uint32_t{PVN_MMU_KEEP_AD} : 0u)) != 0 || op.reserved != 0) return Fail{Error::invalid};
-    if (write) {
-        if (op.target % 8 != 0) return Fail{Error::invalid};
-        auto const frame = PVN_TRY(domain.frame(op.target / PVN_PAGE_SIZE));
-        return table->write_entry(domain.id, frame, static_cast<unsigned>(op.target % PVN_PAGE_SIZE / 8), op.value,
-                                 (op.flags & PVN_MMU_KEEP_AD) != 0);
-    }
+    if (op.reserved != 0) return Fail{Error::invalid};
+    if (op.kind == PVN_MMU_OP_WRITE) return write_entry(table, domain, op.target, op.value, op.flags);
+    if (op.flags != 0) return Fail{Error::invalid};
     auto const frame = PVN_TRY(domain.frame(op.target));
     if (op.kind == PVN_MMU_OP_DEMOTE) return op.value != 0 ? Fail{Error::invalid} : table->demote(domain.id, frame);
     if (op.value < 1 || op.value > 4) return Fail{Error::invalid};
@@ -87,6 +89,13 @@ Outcome mmu_set_root(Vcpu& vcpu, Arguments const& a)
 }
 
 Outcome mmu_flush(Vcpu&, Arguments const&) { return 0; }
+
+Outcome mmu_write(Vcpu& vcpu, Arguments const& a)
+{
+    LockedFrames const frames;
+    PVN_CHECK(write_entry(frames, *vcpu.domain, a[0], a[1], a[2]));
+    return 0;
+}
 
 Outcome mmu_invalidate_page(Vcpu&, Arguments const& a) { return cpu::canonical(a[0]) ? Outcome{0} : Fail{Error::invalid}; }
 

@@ -26,6 +26,7 @@
 #define PVN_MMU_FLUSH		0x103	/* flush this vCPU's translations */
 #define PVN_MMU_INVALIDATE_PAGE	0x104	/* a0: virtual address, this vCPU */
 #define PVN_MMU_FLUSH_VCPUS	0x105	/* a0: bit mask of vCPUs 0 to 63, a1: address or PVN_MMU_FLUSH_ALL */
+#define PVN_MMU_WRITE		0x106	/* a0: guest-physical address of an entry, a1: new entry, a2: PVN_MMU_KEEP_AD or 0 */
 
 #define PVN_MMU_QUEUE_MAX	4096
 #define PVN_MMU_FLUSH_ALL	0xffffffffffffffff
@@ -40,7 +41,7 @@ enum {
 	PVN_MMU_OP_FLUSH_VCPUS = 6,	/* target: mask, value: address or PVN_MMU_FLUSH_ALL */
 };
 
-#define PVN_MMU_KEEP_AD		1	/* WRITE: keep accessed and dirty bits that the CPU set in the old entry */
+#define PVN_MMU_KEEP_AD		1	/* OP_WRITE, WRITE: keep accessed and dirty bits that the CPU set in the old entry */
 #define PVN_MMU_INVALIDATE	2	/* UPDATE_VA: and invalidate that address on this vCPU */
 
 struct pvn_mmu_op {

@@ -94,6 +94,7 @@ void page_tables()
 
     measure("pte_by_address", [&] { must(hypercall(PVN_MMU_UPDATE_VA, address, next())); });
     measure("pte_by_address_invalidated", [&] { must(hypercall(PVN_MMU_UPDATE_VA, address, next(), PVN_MMU_INVALIDATE)); });
+    measure("pte_write", [&] { must(hypercall(PVN_MMU_WRITE, entry, next(), 0)); });
     static pvn_mmu_op ops[64];
     measure("pte_queue_of_1", [&] {
         ops[0] = {PVN_MMU_OP_WRITE, 0, entry, next(), 0, 0};

@@ -51,6 +51,23 @@ void guest_main()
     CHECK_EQUAL(hypercall(PVN_MMU_UPDATE_VA, address, 0, 4), -PVN_E_INVALID);
     CHECK_EQUAL(hypercall(PVN_MMU_UPDATE_VA, PVN_SLOT_VCPU_PAGE, 0, 0), -PVN_E_BAD_ADDRESS);
 
+    // The same by the place of the entry.
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, mfn(data) * 4096 | 7, 0), 0);
+    data[0] = 0;
+    *reinterpret_cast<std::uint64_t volatile*>(address) = 0x1236;
+    CHECK_EQUAL(data[0], 0x1236u);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, mfn(data) * 4096 | 5, PVN_MMU_KEEP_AD), 0);
+    CHECK_EQUAL(guest::read_entry(entry), mfn(data) * 4096 | 0x65);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, 0, 2), -PVN_E_INVALID);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, 0, 1ull << 32), -PVN_E_INVALID);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry + 4, 0, 0), -PVN_E_INVALID);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, ~7ull, 0, 0), -PVN_E_RANGE);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, guest::pfn_of(data) * 4096, 0, 0), -PVN_E_WRONG_TYPE);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, guest::p2m()[guest::start().tables_pfn] * 4096 | 7, 0), -PVN_E_WRONG_TYPE);
+    CHECK_EQUAL(guest::read_entry(entry), mfn(data) * 4096 | 0x65);
+    CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, 0, 0), 0);
+    CHECK_EQUAL(guest::catch_trap([] { (void)*reinterpret_cast<std::uint64_t volatile*>(address); }).vector, 14);
+
     // Stores to a level-1 table.  The entry is not present, so any value is the guest's to keep.
     auto* const table = reinterpret_cast<std::uint64_t*>(guest::start().virtual_base + entry);
     constexpr std::uint64_t top = 1ull << 63;
