@@ -8,7 +8,7 @@ import os
 import re
 
 from lifecycle_tests import describe, start_linux
-from machine import Machine, check, free_frames
+from machine import Failure, Machine, check, free_frames
 from smp_tests import TROUBLE, end, in_domu
 
 SECONDS = int(os.environ.get('PARAVANE_STRESS', '5'))
@@ -24,6 +24,34 @@ def command(kind):
     return COMMAND.format(kind, SECONDS, EXCLUDE)
 
 
+# What each process that is left waits for, and what there is to wait for.
+WHY = ('for p in /proc/[0-9]*; do echo $p $(cat $p/comm $p/wchan $p/syscall $p/stack 2>/dev/null); done | grep stress; '
+       'df -h /tmp; free -m; cat /proc/interrupts; dmesg | tail -5')
+
+
+def autopsy(machine):
+    """Into the machine's log: why it did not come to its end."""
+    machine.send('\x03')
+    for look in (lambda: machine.run(WHY), *(lambda name=name: in_domu(machine, name, f'echo; {WHY}', 60) for name in ('two', 'four'))):
+        try:
+            look()
+        except Failure:
+            machine.send('\x03\x1d')  # of a console, or a program
+
+
+def rounds(machine):
+    for round in range(len(CLASSES)):
+        kinds = [CLASSES[(round + i) % len(CLASSES)] for i in range(3)]
+        for domain, kind in zip(('two', 'four'), kinds[1:]):
+            in_domu(machine, domain, f'({command(kind)}; echo "ended"-$?) >/tmp/result 2>&1 & true')
+        # In the background, so that the shell can tell why it does not end.
+        output, _ = machine.run(f'{command(kinds[0])} >/tmp/result 2>&1 & wait; cat /tmp/result', SECONDS * 10 + 240)
+        check('successful run completed' in output, f'{kinds[0]} in dom0:\n{output}')
+        for domain, kind in zip(('two', 'four'), kinds[1:]):
+            output = in_domu(machine, domain, 'wait; cat /tmp/result', SECONDS * 10 + 240)
+            check('successful run completed' in output, f'{kind} in {domain}:\n{output}')
+
+
 def stress(name, smp, accel='tcg'):
     with Machine(name, smp=smp, accel=accel, memory=2048, initrd='build/stress/initramfs.cpio.gz', paravane='debug_exit dom0_mem=900M') as machine:
         machine.boot()
@@ -31,15 +59,11 @@ def stress(name, smp, accel='tcg'):
         for domain, vcpus in (('two', 2), ('four', 4)):
             describe(machine, f'{domain}.toml', name=domain, vcpus=vcpus, memory='400M', ramdisk='/boot/stress.cpio.gz')
             start_linux(machine, f'{domain}.toml')
-        for round in range(len(CLASSES)):
-            kinds = [CLASSES[(round + i) % len(CLASSES)] for i in range(3)]
-            for domain, kind in zip(('two', 'four'), kinds[1:]):
-                in_domu(machine, domain, f'({command(kind)}; echo "ended"-$?) >/tmp/result 2>&1 & true')
-            output, _ = machine.run(command(kinds[0]), SECONDS * 10 + 240)
-            check('successful run completed' in output, f'{kinds[0]} in dom0:\n{output}')
-            for domain, kind in zip(('two', 'four'), kinds[1:]):
-                output = in_domu(machine, domain, 'wait; cat /tmp/result', SECONDS * 10 + 240)
-                check('successful run completed' in output, f'{kind} in {domain}:\n{output}')
+        try:
+            rounds(machine)
+        except Failure:
+            autopsy(machine)
+            raise
         for domain in ('two', 'four'):
             log = in_domu(machine, domain, 'dmesg')  # below what the console showed before
             check(not re.search(rf'^\[ *\d+\.\d+\] .*({TROUBLE})', log, re.M), f'{domain} is not content:\n{log}')
