@@ -92,6 +92,7 @@ $(B)/hypervisor/%.S.o: hypervisor/%.S $(B)/.flags | $(B)/.setup
 $(B)/paravane.elf: $(hypervisor_objects) $(linker_script) $(B)/.objects .make/check-image .make/symbols | $(B)/.setup
 	$(call say,LD,$@)
 	$(Q)$(LD) $(LDFLAGS) -mllvm -code-model=kernel --lto-obj-path=$(B)/hypervisor/all.o -T $(linker_script) -o $@.first $(hypervisor_objects)
+	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -o $@.first $(B)/hypervisor/all.o $(machine_objects)
 	$(Q).make/symbols $@.first >$(B)/symbols.S && $(CXX) $(ASFLAGS) -c -o $(B)/symbols.o $(B)/symbols.S
 	$(Q)$(LD) $(LDFLAGS) -T $(linker_script) -Map=$(B)/paravane.map -o $@ $(B)/hypervisor/all.o $(machine_objects) $(B)/symbols.o
 	$(call say,CHECK,$@)

@@ -72,10 +72,15 @@ Result<void> close(Domain& domain, Port port)
     }
 }
 
-void close_all(Domain& domain)
+bool close_some(Domain& domain)
 {
-    for (auto port = LockedPorts{domain}.of(domain).next_open(); port; port = LockedPorts{domain}.of(domain).next_open(Port{port->raw() + 1}))
-        if (!close(domain, *port)) continue;
+    for (int left = 256; left > 0; --left) {
+        auto const port = LockedPorts{domain}.of(domain).next_open(domain.ports_closed);
+        if (!port) return true;
+        (void)close(domain, *port);
+        domain.ports_closed = Port{port->raw() + 1};
+    }
+    return false;
 }
 
 Result<void> send(Domain& domain, Port port)

@@ -30,6 +30,6 @@ void raise_vcpu_virq(Vcpu&, std::uint32_t virq);
 void raise_virq(std::uint32_t virq);        // dom0's domain-wide virqs
 Result<void> send(Domain&, Port);          // to the other end
 Result<void> close(Domain&, Port);
-void close_all(Domain&);
+bool close_some(Domain&);  // of a dying domain; true: it has none any more
 
 }  // namespace pvn::event

@@ -529,9 +529,15 @@ void timer_fired()
     Guard const guard{queue.lock};
     if (now >= queue.slice_end) {
         self.reschedule = true;
-        queue.slice_end = never;  // or the timer would fire again at once, for ever while an audit lets interrupts in
+        queue.slice_end = never;  // or the timer would fire again at once, for ever in let_interrupts_in(), before choose() is come to
     }
     clock::program(next_deadline(queue));
+}
+
+void let_interrupts_in()
+{
+    cpu::let_interrupts_in();
+    trace::note(PVN_TRACE_WINDOW);
 }
 
 void kick(PerCpu& cpu)

@@ -45,6 +45,9 @@ LockStatistics run_queue_locks();
 void set_timer(Vcpu&, std::uint64_t deadline);  // of the running one
 void timer_fired();
 
+// For what takes long, in a hypercall and with no lock held.
+void let_interrupts_in();
+
 // The CPU looks at its queue, or its vCPU at its events, as soon as may be.
 void kick(PerCpu&);
 // The vCPU is to hear of its events, wherever it is active.

@@ -47,7 +47,7 @@ void end()
 
 void breathe()
 {
-    cpu::let_interrupts_in();
+    schedule::let_interrupts_in();
     this_cpu().stay.count_exit();  // for the watchdog
 }
 

@@ -40,7 +40,10 @@ struct Domain {
     std::atomic<bool> shut_down{}, dying{};
     std::atomic<std::uint32_t> pause_count{};
     std::atomic<std::uint32_t> reason{};
-    bool dismantled{};                       // destroy(): its vCPUs and ports are gone
+    bool dismantled{};                       // destroy(): its vCPUs are gone
+    std::uint32_t vcpus_removed{};           // destroy(): of these, from the scheduler
+    Port ports_closed{};                     // destroy(): those below
+    std::uint32_t withdrawn_below{};         // destroy(): domains with lower ids offer it no ports any more
     std::array<std::uint64_t, cpu_limit> exits_when_gone{};
     std::uint64_t torn_down{};               // frames below this have been looked at by destroy()
     std::array<char, 128> last_words{};
@@ -90,8 +93,10 @@ namespace domains {
 inline constinit SpinLock lock{Rank::domains};
 
 Domain* find(DomainId);
+// Called now and then, with no lock held, by what takes long: lets interrupts in, where that may be.
+using Breathe = void (*)();
 // A paused domain without memory.
-Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_frames, std::uint32_t vcpus);
+Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_frames, std::uint32_t vcpus, Breathe = [] {});
 // Stops it for good with one line on the console; the toolstack destroys it.
 void crash(Domain&, std::string_view why, Registers const&);
 void shut_down(Domain&, std::uint32_t reason);
@@ -100,7 +105,7 @@ Result<void> unpause(Domain&);
 // The state in which a vCPU starts; it is not running and, but for vCPU 0 of a new domain, not to be started by this.
 Result<void> set_context(Vcpu&, pvn_vcpu_context const&);
 // Gives back some of its resources, until that system time or a little longer; again: call again.
-Result<void> destroy(DomainId, std::uint64_t until);
+Result<void> destroy(DomainId, std::uint64_t until, Breathe);
 // Gives `pfn` a cleared frame; `wanted`: that very one.  `keep`: at boot, for a dom0 that may as well see what was there.
 Result<void> populate(Domain&, std::uint64_t pfn, MachineFrame const* wanted = nullptr,
                       free_frames::Contents = free_frames::Contents::clear);

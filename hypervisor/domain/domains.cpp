@@ -25,15 +25,16 @@ namespace {
 
 constinit std::array<std::atomic<Domain*>, domain_limit> table{};               // those that can be found
 constinit std::array<Domain*, domain_limit> leaving PVN_GUARDED_BY(lock){};     // those that only destroy() still knows
+constinit std::array<bool, domain_limit> reserved PVN_GUARDED_BY(lock){};       // of domains that are being made
 constinit std::uint32_t next_id PVN_GUARDED_BY(lock) = 1;
 
 constexpr std::uint64_t domain_pages = (sizeof(Domain) + page_size - 1) / page_size;
 
 std::uint64_t pages_for(std::uint64_t entries) { return (entries * 8 + page_size - 1) / page_size; }
 
-std::optional<MachineFrame> own_run(std::uint64_t count)
+std::optional<MachineFrame> own_run(std::uint64_t count, free_frames::Contents contents = free_frames::Contents::clear)
 {
-    auto const run = free_frames::allocate_run(count);
+    auto const run = free_frames::allocate_run(count, contents);
     if (run) {
         LockedFrames const table_lock;
         for (std::uint64_t i = 0; i < count; ++i) table_lock->assign(*run + i, frames::hypervisor_owner);
@@ -41,9 +42,12 @@ std::optional<MachineFrame> own_run(std::uint64_t count)
     return run;
 }
 
-void free_run(MachineFrame first, std::uint64_t count)
+void free_run(MachineFrame first, std::uint64_t count, Breathe breathe = [] {})
 {
-    for (std::uint64_t i = 0; i < count; ++i) free_own_frame((first + i).raw() * page_size);
+    for (std::uint64_t i = 0; i < count; ++i) {
+        free_own_frame((first + i).raw() * page_size);
+        if (i % 64 == 63) breathe();
+    }
 }
 
 // Tables that show the P2M in the slot.
@@ -66,7 +70,7 @@ bool build_p2m_window(Domain& domain)
     return true;
 }
 
-void free_own(Domain& domain) PVN_UNCHECKED  // nobody else knows it
+void free_own(Domain& domain, Breathe breathe) PVN_UNCHECKED  // nobody else knows it
 {
     if (domain.p2m_l2 != 0) {
         auto const* const l2 = static_cast<std::uint64_t const*>(physical_pointer(domain.p2m_l2));
@@ -74,7 +78,7 @@ void free_own(Domain& domain) PVN_UNCHECKED  // nobody else knows it
             if (l2[i] != 0) free_own_frame(l2[i] & paging::frame_mask);
         free_own_frame(domain.p2m_l2);
     }
-    if (!domain.p2m.empty()) free_run(domain.p2m_first, pages_for(domain.p2m_frames));
+    if (!domain.p2m.empty()) free_run(domain.p2m_first, pages_for(domain.p2m_frames), breathe);
     if (domain.io_bitmap != 0) free_run(MachineFrame{domain.io_bitmap / page_size}, 2);
     if (domain.page_frame.raw() != 0) free_own_frame(domain.page_frame.raw() * page_size);
     for (auto* const vcpu : domain.all_vcpus()) {
@@ -84,6 +88,7 @@ void free_own(Domain& domain) PVN_UNCHECKED  // nobody else knows it
         io_bitmap::free(*vcpu);
         ldt::free(*vcpu);
         free_own_frame(frame_of(vcpu).raw() * page_size);
+        breathe();
     }
     grant::free_memory(domain);
     free_run(frame_of(&domain), domain_pages);
@@ -112,13 +117,18 @@ bool build_vcpu(Domain& domain, std::uint32_t number)
     return true;
 }
 
-bool build(Domain& domain) PVN_UNCHECKED
+bool build(Domain& domain, Breathe breathe) PVN_UNCHECKED
 {
-    auto const p2m = own_run(pages_for(domain.p2m_frames));
+    auto const p2m = own_run(pages_for(domain.p2m_frames), free_frames::Contents::keep);
     if (!p2m) return false;
     domain.p2m_first = *p2m;
     domain.p2m = {frame_pointer<std::uint64_t>(*p2m), domain.p2m_frames};
-    std::ranges::fill(domain.p2m, PVN_NO_FRAME);
+    constexpr std::uint64_t at_once = 8192;
+    std::span const whole_pages{domain.p2m.data(), pages_for(domain.p2m_frames) * page_size / 8};  // the last one's end is not shown to be anything
+    for (auto left = whole_pages; !left.empty(); left = left.subspan(std::min<std::uint64_t>(at_once, left.size()))) {
+        std::ranges::fill(left.first(std::min<std::uint64_t>(at_once, left.size())), PVN_NO_FRAME);
+        breathe();
+    }
     if (!build_p2m_window(domain)) return false;
 
     auto const bitmap = own_run(2);
@@ -133,12 +143,13 @@ bool build(Domain& domain) PVN_UNCHECKED
     std::memset(domain.page->event_mask, 0xff, sizeof(domain.page->event_mask));
     domain.page->p2m_frames = domain.p2m_frames;
     domain.page->m2p_frames = machine.m2p.size();
-    for (std::uint32_t number = 0; number < domain.vcpu_count; ++number)
+    for (std::uint32_t number = 0; number < domain.vcpu_count; ++number) {
         if (!build_vcpu(domain, number)) return false;
+        breathe();
+    }
     return true;
 }
 
-// The place is kept with a mark until the domain is finished.
 std::optional<DomainId> free_id(bool privileged) PVN_REQUIRES(lock)
 {
     if (privileged) return table[0].load() == nullptr ? std::optional{DomainId{0}} : std::nullopt;
@@ -146,7 +157,7 @@ std::optional<DomainId> free_id(bool privileged) PVN_REQUIRES(lock)
     for (std::uint32_t tried = 1; tried < domain_limit; ++tried) {
         auto const id = next_id;
         next_id = next_id + 1 == domain_limit ? 1 : next_id + 1;
-        if (table[id] == nullptr && leaving[id] == nullptr) return DomainId{static_cast<std::uint16_t>(id)};
+        if (table[id] == nullptr && leaving[id] == nullptr && !reserved[id]) return DomainId{static_cast<std::uint16_t>(id)};
     }
     return std::nullopt;
 }
@@ -200,14 +211,18 @@ Domain* first_from(std::uint32_t id)
     return nullptr;
 }
 
-Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_frames, std::uint32_t vcpus) PVN_UNCHECKED
+Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_frames, std::uint32_t vcpus, Breathe breathe) PVN_UNCHECKED
 {
     if (p2m_frames == 0 || limit > p2m_frames || p2m_frames > std::uint64_t{1} << 27 || vcpus == 0 || vcpus > vcpu_limit)
         return Fail{Error::invalid};
     auto const run = own_run(domain_pages);
     if (!run) return Fail{Error::no_memory};
-    Guard const guard{lock};
-    auto const id = free_id(privileged);
+    std::optional<DomainId> id;
+    {
+        Guard const guard{lock};
+        id = free_id(privileged);
+        if (id) reserved[id->raw()] = true;
+    }
     if (!id) {
         free_run(*run, domain_pages);
         return Fail{Error::no_space};
@@ -216,10 +231,11 @@ Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_f
     domain.limit = limit;
     domain.p2m_frames = p2m_frames;
     domain.pause_count = 1;
-    if (!build(domain)) {
-        free_own(domain);
-        return Fail{Error::no_memory};
-    }
+    bool const built = build(domain, breathe);
+    if (!built) free_own(domain, breathe);
+    Guard const guard{lock};
+    reserved[id->raw()] = false;
+    if (!built) return Fail{Error::no_memory};
     clock::publish_wall(domain);
     for (auto* const vcpu : domain.all_vcpus()) schedule::add(*vcpu);
     table[id->raw()] = &domain;
@@ -359,17 +375,24 @@ void crash(Domain& domain, std::string_view why, Registers const& registers)
     shut_down(domain, PVN_SHUTDOWN_CRASH);
 }
 
-// The last step: its own memory, when nobody can be looking at it any more.
-static Result<void> bury(Domain& domain) PVN_REQUIRES(lock)
+// What is left of it is its own memory, once nobody can be looking at it any more.
+static Result<Domain*> bury(Domain& domain) PVN_REQUIRES(lock)
 {
     if (!forgotten_by_all(domain)) return Fail{Error::again};
+    // What others offer to it is not for the next one with its id.
+    for (int left = 2;; --left) {
+        auto* const other = first_from(domain.withdrawn_below);
+        if (other == nullptr) break;
+        if (left == 0) return Fail{Error::again};
+        event::LockedPorts{*other}.of(*other).withdraw_offers(domain.id);
+        domain.withdrawn_below = other->id.raw() + 1u;
+    }
     leaving[domain.id.raw()] = nullptr;
-    free_own(domain);
-    event::raise_virq(PVN_VIRQ_DOMAIN);
-    return {};
+    reserved[domain.id.raw()] = true;
+    return &domain;
 }
 
-Result<void> destroy(DomainId id, std::uint64_t until)
+static Result<Domain*> dismantle(DomainId id, std::uint64_t until)
 {
     Guard const guard{lock};
     if (id.raw() >= table.size()) return Fail{Error::not_found};
@@ -383,19 +406,22 @@ Result<void> destroy(DomainId id, std::uint64_t until)
     if (last != nullptr) return bury(domain);
     if (any_active(domain)) return Fail{Error::again};
     if (!domain.dismantled) {
+        for (int left = 16; domain.vcpus_removed < domain.vcpu_count; --left) {
+            if (left == 0) return Fail{Error::again};
+            schedule::remove(*domain.vcpus[domain.vcpus_removed++]);
+        }
         domain.dismantled = true;
-        for (auto* const vcpu : domain.all_vcpus()) schedule::remove(*vcpu);
-        event::close_all(domain);
         LockedFrames const table_lock;
         for (auto* const vcpu : domain.all_vcpus()) {
             if (vcpu->root.raw() != 0) table_lock->drop_root(vcpu->root);
             vcpu->root = MachineFrame{};
         }
         grant::drop_table(table_lock, domain);
+        return Fail{Error::again};  // enough for one call
     }
-    if (!grant::end_some_mappings(domain)) return Fail{Error::again};
+    if (!event::close_some(domain) || !grant::end_some_mappings(domain)) return Fail{Error::again};
     // In short slices of the frame table: others may have its lock in between.
-    constexpr std::uint64_t budget = 512;
+    constexpr std::uint64_t budget = 64;
     do {
         LockedFrames const table_lock;
         tlb::flush_dropped(domain.id);  // dom0 may have had its memory mapped
@@ -407,9 +433,18 @@ Result<void> destroy(DomainId id, std::uint64_t until)
         return Fail{Error::busy};  // another domain still maps some
     }
     take_out(domain);
-    for (auto* other = first_from(0); other != nullptr; other = first_from(other->id.raw() + 1u))
-        event::LockedPorts{*other}.of(*other).withdraw_offers(domain.id);
     return bury(domain);
+}
+
+Result<void> destroy(DomainId id, std::uint64_t until, Breathe breathe)
+{
+    free_own(*PVN_TRY(dismantle(id, until)), breathe);
+    {
+        Guard const guard{lock};
+        reserved[bounded(id.raw(), reserved.size())] = false;
+    }
+    event::raise_virq(PVN_VIRQ_DOMAIN);
+    return {};
 }
 
 void frame_freed(DomainId owner, MachineFrame frame)

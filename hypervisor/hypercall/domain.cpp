@@ -38,7 +38,7 @@ Outcome domain_create(Vcpu& vcpu, Arguments const& a)
 {
     auto const request = PVN_TRY((GuestIn<pvn_domain_create>{vcpu, a[0]}.read()));
     if (request.flags != 0) return Fail{Error::invalid};
-    auto* const domain = PVN_TRY(domains::create(false, request.limit, request.p2m_frames, request.vcpus));
+    auto* const domain = PVN_TRY(domains::create(false, request.limit, request.p2m_frames, request.vcpus, schedule::let_interrupts_in));
     std::ranges::copy(request.uuid, domain->uuid.begin());
     return domain->id.raw();
 }
@@ -48,7 +48,7 @@ Outcome domain_destroy(Vcpu& vcpu, Arguments const& a)
     if (a[0] >= domain_limit) return Fail{Error::not_found};
     DomainId const id{static_cast<std::uint16_t>(a[0])};
     if (id == vcpu.domain->id) return Fail{Error::denied};
-    PVN_CHECK(domains::destroy(id, a.progress.until()));
+    PVN_CHECK(domains::destroy(id, a.progress.until(), schedule::let_interrupts_in));
     return 0;
 }
 
@@ -241,14 +241,17 @@ Outcome domain_get_mfns(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find(a[0]));
     GuestOut<std::uint64_t> const out{vcpu, a[2]};
-    std::int64_t filled = 0;
-    for (; static_cast<std::uint64_t>(filled) < std::min(a[3], most_frames); ++filled) {
-        auto const pfn = a[1] + static_cast<std::uint64_t>(filled);
+    constexpr std::uint64_t at_once = 64;
+    auto const count = std::min(a[3], most_frames);
+    auto filled = std::min(a.progress.done, count);
+    for (std::uint64_t some = at_once; some == at_once && filled < count; filled += some) {
+        if (a.progress.time_is_up() && filled != a.progress.done) return a.progress.stop(filled);
         LockedFrames const frames;
-        if (pfn >= domain->p2m.size()) break;
-        PVN_CHECK(out.write(frames, domain->p2m[pfn], static_cast<std::uint64_t>(filled)));
+        auto const first = a[1] + filled, size = domain->p2m.size();
+        some = std::min({at_once, count - filled, first < size && first >= a[1] ? size - first : 0});
+        if (some != 0) PVN_CHECK(out.write(frames, filled, domain->p2m.subspan(first, some)));
     }
-    return filled;
+    return static_cast<std::int64_t>(filled);
 }
 
 Outcome domain_event_alloc(Vcpu& vcpu, Arguments const& a)

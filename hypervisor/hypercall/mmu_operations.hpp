@@ -38,6 +38,8 @@ Outcome run_queue(Vcpu& vcpu, std::uint64_t address, std::uint64_t count, Progre
                     return Fail{done.error()};
                 }
                 ++i;
+                // To check a whole table takes long.
+                if (op.kind != PVN_MMU_OP_WRITE && i < count && progress.time_is_up()) return progress.stop(i);
             }
         }
     }

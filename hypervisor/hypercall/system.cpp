@@ -239,7 +239,7 @@ Outcome system_trace_read(Vcpu& vcpu, Arguments const& a)
     for (auto const wanted = std::min(a[2], most); done < wanted;) {
         auto const room = std::min<std::uint64_t>(piece.size(), wanted - done);
         auto const count = PVN_TRY(trace::take(a[0], {piece.data(), room}));
-        for (std::uint64_t i = 0; i < count; ++i) PVN_CHECK(out.write(piece[i], done + i));
+        PVN_CHECK(out.write(LockedFrames{}, done, std::span{piece}.first(count)));
         done += count;
         if (count < room) break;
     }

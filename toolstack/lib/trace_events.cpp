@@ -15,7 +15,7 @@ namespace pvn::tools {
 namespace {
 
 constexpr std::uint16_t no_domain = 0xffff;
-constexpr std::array<std::string_view, PVN_TRACE_EVENTS> event_names{"enter", "leave", "hypercall", "switch", "wake", "flush", "move"};
+constexpr std::array<std::string_view, PVN_TRACE_EVENTS> event_names{"enter", "leave", "hypercall", "switch", "wake", "flush", "move", "window"};
 
 // In the file the CPUs are threads of one process, and the vCPUs of each domain are threads of another.  0 would be taken for idle.
 constexpr std::uint64_t cpus_pid = 1;
@@ -160,6 +160,7 @@ void TraceEvents::add(std::uint32_t id, Cpu& cpu, pvn_trace_record const& r)
     case PVN_TRACE_MOVE:
         instant(cpus_pid, tid, r.time, name(r.a, r.b) + " comes to this CPU", fmt::format("\"domain\":{},\"vcpu\":{}", r.a, r.b));
         break;
+    case PVN_TRACE_WINDOW: instant(cpus_pid, tid, r.time, "interrupts let in", ""); break;
     default: instant(cpus_pid, tid, r.time, fmt::format("event {}", r.event), fmt::format("\"a\":{},\"b\":{}", r.a, r.b)); break;
     }
 }

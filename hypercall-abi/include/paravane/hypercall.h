@@ -342,7 +342,8 @@ PVN_ASSERT_SIZE(struct pvn_trace_record, 32);
 #define PVN_TRACE_WAKE		4	/* a: domain, b: vcpu */
 #define PVN_TRACE_FLUSH		5	/* of other CPUs; a: bit mask of those that were asked */
 #define PVN_TRACE_MOVE		6	/* a vCPU came to this CPU.  a: domain, b: vcpu */
-#define PVN_TRACE_EVENTS	7
+#define PVN_TRACE_WINDOW	7	/* in the middle of a hypercall interrupts were let in */
+#define PVN_TRACE_EVENTS	8
 
 struct pvn_system_info {
 	uint32_t cpus;
