@@ -598,12 +598,13 @@ void choose()
         }
         // Idle: interrupts are let in only here.
         self.idle = true;
-        if (free_frames::clear_some(self.reschedule))
+        while (free_frames::clear_some(self.reschedule) && !self.reschedule) {
             cpu::let_interrupts_in();
-        else if (!self.reschedule)
-            cpu::halt_with_interrupts();
+            self.stay.count_exit();  // it holds nothing that it found before
+        }
+        if (!self.reschedule) cpu::halt_with_interrupts();
         self.idle = false;
-        self.stay.count_exit();  // it holds nothing that it found before
+        self.stay.count_exit();
         self.reschedule = true;
     }
 }
