@@ -73,7 +73,7 @@ void Audit::look_at(MachineFrame table, unsigned level, unsigned index, Entry en
     auto const owner = table_.owner(table);
     auto report = [&](Discrepancy::Kind kind) { found({kind, target, table, index, 0, entry.raw}); };
 
-    if (!entry_allowed(level, index, table_.physical_bits(), entry))
+    if (!table_.rules().allow(level, index, entry))
         report(Discrepancy::Kind::forbidden_entry);
     bool const counted = inside && table_.owner(target) != device_owner;
     if (level > 1) {

@@ -62,13 +62,25 @@ constexpr std::uint64_t forbidden_bits(unsigned level, unsigned physical_bits)
 // An entry that is not present may hold anything, address bits too.  On a CPU with L1TF those bits should be inverted or point
 // beyond memory; that is left to the guest, which does it for itself on bare metal too (Linux does).  What one guest could read
 // of others that way is prevented by flushing the L1 cache when a CPU goes to another domain, not here.
-constexpr bool entry_allowed(unsigned level, unsigned index, unsigned physical_bits, Entry entry)
-{
-    if (!entry.present())
-        return true;
-    if (level == top_level && index == PVN_SLOT_INDEX)
-        return false;
-    return (entry.raw & forbidden_bits(level, physical_bits)) == 0;
-}
+class EntryRules {
+public:
+    // `physical_bits`: MAXPHYADDR, at most 52.
+    explicit constexpr EntryRules(unsigned physical_bits)
+    {
+        for (unsigned level = 1; level <= top_level; ++level)
+            forbidden_[level] = forbidden_bits(level, physical_bits);
+    }
+    constexpr bool allow(unsigned level, unsigned index, Entry entry) const
+    {
+        if (!entry.present())
+            return true;
+        if (level == top_level && index == PVN_SLOT_INDEX)
+            return false;
+        return (entry.raw & forbidden_[level]) == 0;
+    }
+
+private:
+    std::uint64_t forbidden_[top_level + 1]{};
+};
 
 }  // namespace pvn::frames

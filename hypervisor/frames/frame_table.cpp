@@ -9,7 +9,7 @@
 namespace pvn::frames {
 
 FrameTable::FrameTable(std::span<Frame> frames, Memory& memory, unsigned physical_bits)
-    : frames_{frames}, memory_{memory}, physical_bits_{physical_bits}
+    : frames_{frames}, memory_{memory}, rules_{physical_bits}
 {
     require(physical_bits >= 32 && physical_bits <= 52);
 }

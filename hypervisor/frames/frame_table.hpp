@@ -63,6 +63,13 @@ public:
     // Stores into a promoted table.  With keep_accessed_dirty, accessed and dirty bits of the old entry are kept if the new
     // one maps the same frame.  Entry 256 of a level-4 table cannot be written at all.
     Result<void> write_entry(DomainId, MachineFrame table, unsigned index, std::uint64_t value, bool keep_accessed_dirty);
+    // The same for neighbouring entries, in order.  The first that is refused ends it; those before it stay written.  Invalid, and
+    // nothing done, if they do not all lie in the table.
+    struct Written {
+        std::size_t count;
+        Result<void> result;
+    };
+    Written write_entries(DomainId, MachineFrame table, unsigned first, std::span<std::uint64_t const> values, bool keep_accessed_dirty);
     // The same for an emulated locked instruction.  Returns what the entry was: if that is `expected`, then it is `value` now.
     // Otherwise nothing changed, and the value was not looked at.
     Result<std::uint64_t> compare_exchange_entry(DomainId, MachineFrame table, unsigned index, std::uint64_t expected,
@@ -107,7 +114,7 @@ public:
 
     Frame const& frame(MachineFrame frame) const { return at(frame); }
     Memory& memory() const { return memory_; }
-    unsigned physical_bits() const { return physical_bits_; }
+    EntryRules const& rules() const { return rules_; }
 
 private:
     struct Place {  // an entry of a promoted table
@@ -131,10 +138,13 @@ private:
     void unhold(MachineFrame, PageType);
     void set_free(MachineFrame);
 
+    Result<Entry> exchange_entry(DomainId, Place const&, std::uint64_t value, bool keep_accessed_dirty);
+    Written write_from(DomainId, Place, std::span<std::uint64_t const> values, bool keep_accessed_dirty);
     Result<Place> find_place(DomainId, MachineFrame table, unsigned index) const;
     Result<void> take_entry(DomainId, unsigned level, Entry);
     Result<void> take_child(DomainId, unsigned level, MachineFrame);
     Result<void> take_page(DomainId, Entry);
+    Result<void> take_others_page(DomainId, Entry);
     Result<void> take_mapping(Entry, PageType);
     void drop_entry(unsigned level, Entry);
     void remember_cacheability(unsigned level, Entry);
@@ -144,7 +154,7 @@ private:
 
     std::span<Frame> frames_;
     Memory& memory_;
-    unsigned physical_bits_;
+    EntryRules rules_;
 };
 
 }  // namespace pvn::frames

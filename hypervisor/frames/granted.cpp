@@ -38,7 +38,7 @@ Result<void> FrameTable::map_granted(DomainId mapper, MachineFrame table, unsign
     auto const place = PVN_TRY(find_place(mapper, table, index));
     if (place.level != 1)
         return Fail{Error::wrong_type};
-    if (!next.present() || !entry_allowed(1, index, physical_bits_, next))
+    if (!next.present() || !rules_.allow(1, index, next))
         return Fail{Error::invalid};
     std::atomic_ref live{*place.address};
     if (Entry{live.load(std::memory_order_relaxed)}.present())

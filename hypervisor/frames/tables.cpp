@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Page tables: promote, demote, and every change of an entry.
+#include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "frames/frame_table.hpp"
@@ -31,6 +33,58 @@ std::uint64_t with_accessed_dirty(unsigned level, Entry old, Entry next)
 
 }  // namespace
 
+// Takes what an entry that the rules allow needs: nothing if it is not present.
+[[gnu::always_inline]] inline Result<void> FrameTable::take_entry(DomainId domain, unsigned level, Entry entry)
+{
+    if (!entry.present())
+        return {};
+    return level > 1 ? take_child(domain, level, entry.frame()) : take_page(domain, entry);
+}
+
+// The child is a promoted table of the same domain, one level below.  Hence no recursive tables: a table is of one level.
+Result<void> FrameTable::take_child(DomainId domain, unsigned level, MachineFrame child)
+{
+    PVN_CHECK(check_owned(domain, child));
+    if (at(child).type != table_type(level - 1))
+        return Fail{Error::wrong_type};
+    return take_both(child, table_type(level - 1));
+}
+
+// A page of one's own is the rule.
+[[gnu::always_inline]] inline Result<void> FrameTable::take_page(DomainId domain, Entry entry)
+{
+    auto const page = entry.frame();
+    return contains(page) && at(page).owner() == domain ? take_mapping(entry, PageType::writable) : take_others_page(domain, entry);
+}
+
+[[gnu::noinline]] Result<void> FrameTable::take_others_page(DomainId domain, Entry entry)
+{
+    auto const page = entry.frame();
+    // Device memory has no counts: nobody frees it or makes a table of it.
+    if (!contains(page) || at(page).owner() == device_owner) {
+        if (!memory_.may_map_foreign(domain, page))
+            return Fail{Error::range};
+        return {};
+    }
+    auto const& f = at(page);
+    auto const owner = f.owner();
+    if (owner == hypervisor_owner) {
+        if (f.type != PageType::shared || f.guest() != domain)
+            return Fail{Error::range};
+        return take_mapping(entry, PageType::shared);
+    }
+    if (owner == no_owner || !memory_.may_map_foreign(domain, page))
+        return Fail{Error::range};
+    return take_mapping(entry, PageType::writable);
+}
+
+[[gnu::always_inline]] Result<void> FrameTable::take_mapping(Entry entry, PageType type)
+{
+    PVN_CHECK(entry.writable() ? take_both(entry.frame(), type) : take_general(at(entry.frame())));
+    remember_cacheability(1, entry);
+    return {};
+}
+
 Result<void> FrameTable::promote(DomainId domain, MachineFrame frame, unsigned level)
 {
     if (!is_domain(domain) || level < 1 || level > top_level)
@@ -52,7 +106,7 @@ Result<void> FrameTable::promote(DomainId domain, MachineFrame frame, unsigned l
     auto* const entries = memory_.table(frame);
     for (unsigned i = 0; i < entries_per_table; ++i) {
         Entry const entry{LiveEntry{entries[i]}.load(std::memory_order_relaxed)};
-        auto taken = entry_allowed(level, i, physical_bits_, entry) ? take_entry(domain, level, entry) : Fail{Error::invalid};
+        auto taken = rules_.allow(level, i, entry) ? take_entry(domain, level, entry) : Fail{Error::invalid};
         if (taken)
             continue;
         while (i-- > 0)
@@ -108,13 +162,12 @@ Result<FrameTable::Place> FrameTable::find_place(DomainId domain, MachineFrame t
     return Place{table, level, index, memory_.table(table) + index};
 }
 
-Result<void> FrameTable::write_entry(DomainId domain, MachineFrame table, unsigned index, std::uint64_t value,
-                                     bool keep_accessed_dirty)
+// Takes what the new value needs and stores it.  What the old one had is the caller's to drop: the entry returned, present or not.
+[[gnu::always_inline]] inline Result<Entry> FrameTable::exchange_entry(DomainId domain, Place const& place, std::uint64_t value, bool keep_accessed_dirty)
 {
-    auto const place = PVN_TRY(find_place(domain, table, index));
     Entry const next{value};
     // Before the fast path: no bit gets in by looking like a change of flags (XSA-148).
-    if (!entry_allowed(place.level, index, physical_bits_, next))
+    if (!rules_.allow(place.level, place.index, next))
         return Fail{Error::invalid};
 
     LiveEntry live{*place.address};
@@ -135,16 +188,67 @@ Result<void> FrameTable::write_entry(DomainId domain, MachineFrame table, unsign
     } else {
         old.raw = live.exchange(value);
     }
-    at(table).clear(Frame::emptied);
     // Before the old reference goes: a root that still carries the old entry must not outlive it.
     if (place.level == top_level)
-        memory_.root_entry_changed(table, index, stored);
-    if (!same) {
-        if (old.present())
-            memory_.entry_dropped(domain);
+        memory_.root_entry_changed(place.table, place.index, stored);
+    return same ? Entry{0} : old;
+}
+
+Result<void> FrameTable::write_entry(DomainId domain, MachineFrame table, unsigned index, std::uint64_t value,
+                                     bool keep_accessed_dirty)
+{
+    auto const place = PVN_TRY(find_place(domain, table, index));
+    auto const old = PVN_TRY(exchange_entry(domain, place, value, keep_accessed_dirty));
+    at(table).clear(Frame::emptied);
+    if (old.present()) {
+        memory_.entry_dropped(domain);
         drop_entry(place.level, old);
     }
     return {};
+}
+
+[[gnu::always_inline]] inline FrameTable::Written FrameTable::write_from(DomainId domain, Place place, std::span<std::uint64_t const> values,
+                                                                         bool keep_accessed_dirty)
+{
+    Written written{0, {}};
+    while (written.count < values.size() && written.result) {
+        // All that lose what they name do so before anybody is told, and that is before any of it can be somebody else's.
+        std::array<Entry, 16> old;
+        std::size_t dropped = 0;
+        auto const end = std::min(written.count + old.size(), values.size());
+        for (; written.count < end; ++written.count, ++place.index, ++place.address) {
+            auto const one = place.level == top_level && place.index == PVN_SLOT_INDEX
+                                 ? Fail{Error::invalid}
+                                 : exchange_entry(domain, place, values[written.count], keep_accessed_dirty);
+            if (!one) {
+                written.result = Fail{one.error()};
+                break;
+            }
+            if (one->present())
+                old[dropped++] = *one;
+        }
+        if (dropped != 0)
+            memory_.entry_dropped(domain);
+        for (auto const& entry : std::span{old}.first(dropped))
+            drop_entry(place.level, entry);
+    }
+    if (written.count != 0)
+        at(place.table).clear(Frame::emptied);
+    return written;
+}
+
+FrameTable::Written FrameTable::write_entries(DomainId domain, MachineFrame table, unsigned first,
+                                              std::span<std::uint64_t const> values, bool keep_accessed_dirty)
+{
+    auto place = find_place(domain, table, first);
+    if (!place)
+        return {0, Fail{place.error()}};
+    if (values.size() > entries_per_table - first)
+        return {0, Fail{Error::invalid}};
+    if (place->level != 1)
+        return write_from(domain, *place, values, keep_accessed_dirty);
+    place->level = 1;  // for the compiler: a loop of its own, without what other levels need
+    return write_from(domain, *place, values, keep_accessed_dirty);
 }
 
 Result<std::uint64_t> FrameTable::compare_exchange_entry(DomainId domain, MachineFrame table, unsigned index,
@@ -157,7 +261,7 @@ Result<std::uint64_t> FrameTable::compare_exchange_entry(DomainId domain, Machin
 
     Entry const next{value};
     Entry const old{expected};
-    if (!entry_allowed(place.level, index, physical_bits_, next))
+    if (!rules_.allow(place.level, index, next))
         return Fail{Error::invalid};
     bool const same = same_references(place.level, old, next);
     if (same)
@@ -179,52 +283,6 @@ Result<std::uint64_t> FrameTable::compare_exchange_entry(DomainId domain, Machin
         drop_entry(place.level, old);
     }
     return expected;
-}
-
-// Takes what an entry that passed entry_allowed() needs: nothing if it is not present.
-Result<void> FrameTable::take_entry(DomainId domain, unsigned level, Entry entry)
-{
-    if (!entry.present())
-        return {};
-    return level > 1 ? take_child(domain, level, entry.frame()) : take_page(domain, entry);
-}
-
-// The child is a promoted table of the same domain, one level below.  Hence no recursive tables: a table is of one level.
-Result<void> FrameTable::take_child(DomainId domain, unsigned level, MachineFrame child)
-{
-    PVN_CHECK(check_owned(domain, child));
-    if (at(child).type != table_type(level - 1))
-        return Fail{Error::wrong_type};
-    return take_both(child, table_type(level - 1));
-}
-
-Result<void> FrameTable::take_page(DomainId domain, Entry entry)
-{
-    auto const page = entry.frame();
-    // Device memory has no counts: nobody frees it or makes a table of it.
-    if (!contains(page) || at(page).owner() == device_owner) {
-        if (!memory_.may_map_foreign(domain, page))
-            return Fail{Error::range};
-        return {};
-    }
-    auto& f = at(page);
-    auto const owner = f.owner();
-    auto type = PageType::writable;
-    if (owner == hypervisor_owner) {
-        if (f.type != PageType::shared || f.guest() != domain)
-            return Fail{Error::range};
-        type = PageType::shared;
-    } else if (owner != domain && (owner == no_owner || !memory_.may_map_foreign(domain, page))) {
-        return Fail{Error::range};
-    }
-    return take_mapping(entry, type);
-}
-
-Result<void> FrameTable::take_mapping(Entry entry, PageType type)
-{
-    PVN_CHECK(entry.writable() ? take_both(entry.frame(), type) : take_general(at(entry.frame())));
-    remember_cacheability(1, entry);
-    return {};
 }
 
 void FrameTable::drop_entry(unsigned level, Entry entry)

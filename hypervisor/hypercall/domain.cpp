@@ -231,9 +231,9 @@ Outcome domain_mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     if (domain->pause_count == 0) return Fail{Error::busy};
-    return run_queue(vcpu, a[1], a[2], a.progress, [&](LockedFrames const& frames, pvn_mmu_op const& op) -> Result<void> {
+    return run_queue(vcpu, a[1], a[2], a.progress, [&](LockedFrames const& frames, pvn_mmu_op& op) -> Result<void> {
         if (domain->dying) return Fail{Error::denied};
-        return table_operation(frames, *domain, op);
+        return table_operation(frames, vcpu, *domain, op);
     });
 }
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // docs/abi/mmu.md
+#include <array>
+#include <span>
+
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/per_cpu.hpp"
@@ -41,25 +44,45 @@ Result<void> write_entry(LockedFrames const& table, Domain& domain, std::uint64_
     return table->write_entry(domain.id, frame, static_cast<unsigned>(address % PVN_PAGE_SIZE / 8), value, (flags & PVN_MMU_KEEP_AD) != 0);
 }
 
-Result<void> operate(LockedFrames const& frames, Vcpu& vcpu, pvn_mmu_op const& op)
+// The first entry that is refused ends the run; the operation is then what is left of it.
+[[gnu::noinline]] Result<void> write_run(LockedFrames const& table, Vcpu const& caller, Domain& domain, pvn_mmu_op& op) PVN_UNCHECKED
 {
-    if (op.kind <= PVN_MMU_OP_FLUSH_VCPUS && op.reserved != 0) return Fail{Error::invalid};
+    auto const index = op.target % PVN_PAGE_SIZE / 8;
+    if ((op.flags & ~std::uint32_t{PVN_MMU_KEEP_AD}) != 0 || op.target % 8 != 0 || op.value % 8 != 0) return Fail{Error::invalid};
+    if (op.count == 0 || op.count > PVN_MMU_RUN_MAX || index + op.count > frames::entries_per_table) return Fail{Error::invalid};
+    std::array<std::uint64_t, PVN_MMU_RUN_MAX> values;
+    auto const run = std::span{values}.first(op.count);
+    PVN_CHECK((GuestIn<std::uint64_t>{caller, op.value}.read(table, 0, run)));
+    auto const frame = PVN_TRY(domain.frame(op.target / PVN_PAGE_SIZE));
+    auto const written = table->write_entries(domain.id, frame, static_cast<unsigned>(index), run, (op.flags & PVN_MMU_KEEP_AD) != 0);
+    if (!written.result) {
+        op.target += written.count * sizeof(std::uint64_t);
+        op.value += written.count * sizeof(std::uint64_t);
+        op.count -= static_cast<std::uint32_t>(written.count);
+    }
+    return written.result;
+}
+
+Result<void> operate(LockedFrames const& frames, Vcpu& vcpu, pvn_mmu_op& op)
+{
+    if (op.kind <= PVN_MMU_OP_FLUSH_VCPUS && op.count != 0) return Fail{Error::invalid};
     switch (op.kind) {
     case PVN_MMU_OP_SET_ROOT: return op.flags != 0 ? Fail{Error::invalid} : set_root(frames, vcpu, op.target);
     case PVN_MMU_OP_FLUSH:
     case PVN_MMU_OP_INVALIDATE: return op.flags != 0 ? Result<void>{Fail{Error::invalid}} : Result<void>{};
     case PVN_MMU_OP_FLUSH_VCPUS: return op.flags != 0 ? Fail{Error::invalid} : flush_vcpus(vcpu, op.target);
-    default: return table_operation(frames, *vcpu.domain, op);
+    default: return table_operation(frames, vcpu, *vcpu.domain, op);
     }
 }
 
 }  // namespace
 
-Result<void> table_operation(LockedFrames const& table, Domain& domain, pvn_mmu_op const& op) PVN_UNCHECKED
+Result<void> table_operation(LockedFrames const& table, Vcpu const& caller, Domain& domain, pvn_mmu_op& op) PVN_UNCHECKED
 {
+    if (op.kind == PVN_MMU_OP_WRITE) return op.count != 0 ? Fail{Error::invalid} : write_entry(table, domain, op.target, op.value, op.flags);
+    if (op.kind == PVN_MMU_OP_WRITE_RUN) return write_run(table, caller, domain, op);
     if (op.kind > PVN_MMU_OP_DEMOTE) return Fail{Error::not_implemented};
-    if (op.reserved != 0) return Fail{Error::invalid};
-    if (op.kind == PVN_MMU_OP_WRITE) return write_entry(table, domain, op.target, op.value, op.flags);
+    if (op.count != 0) return Fail{Error::invalid};
     if (op.flags != 0) return Fail{Error::invalid};
     auto const frame = PVN_TRY(domain.frame(op.target));
     if (op.kind == PVN_MMU_OP_DEMOTE) return op.value != 0 ? Fail{Error::invalid} : table->demote(domain.id, frame);
@@ -69,7 +92,7 @@ Result<void> table_operation(LockedFrames const& table, Domain& domain, pvn_mmu_
 
 Outcome mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
-    return run_queue(vcpu, a[0], a[1], a.progress, [&](LockedFrames const& frames, pvn_mmu_op const& op) { return operate(frames, vcpu, op); });
+    return run_queue(vcpu, a[0], a[1], a.progress, [&](LockedFrames const& frames, pvn_mmu_op& op) { return operate(frames, vcpu, op); });
 }
 
 Outcome mmu_update_va(Vcpu& vcpu, Arguments const& a)

@@ -29,6 +29,7 @@
 #define PVN_MMU_WRITE		0x106	/* a0: guest-physical address of an entry, a1: new entry, a2: PVN_MMU_KEEP_AD or 0 */
 
 #define PVN_MMU_QUEUE_MAX	4096
+#define PVN_MMU_RUN_MAX		64
 #define PVN_MMU_FLUSH_ALL	0xffffffffffffffff
 
 enum {
@@ -39,9 +40,12 @@ enum {
 	PVN_MMU_OP_FLUSH = 4,
 	PVN_MMU_OP_INVALIDATE = 5,	/* target: virtual address */
 	PVN_MMU_OP_FLUSH_VCPUS = 6,	/* target: mask, value: address or PVN_MMU_FLUSH_ALL */
+	PVN_MMU_OP_WRITE_RUN = 7,	/* target: address of the first of `count` neighbouring entries of one table,
+					   value: virtual address of uint64_t entry[count]; count <= PVN_MMU_RUN_MAX.
+					   Out, if it failed: what is left, beginning with the entry that was refused */
 };
 
-#define PVN_MMU_KEEP_AD		1	/* OP_WRITE, WRITE: keep accessed and dirty bits that the CPU set in the old entry */
+#define PVN_MMU_KEEP_AD		1	/* OP_WRITE, OP_WRITE_RUN, WRITE: keep accessed and dirty bits that the CPU set in the old entry */
 #define PVN_MMU_INVALIDATE	2	/* UPDATE_VA: and invalidate that address on this vCPU */
 
 struct pvn_mmu_op {
@@ -50,7 +54,7 @@ struct pvn_mmu_op {
 	uint64_t target;
 	uint64_t value;			/* entries hold mfns */
 	int32_t result;			/* out, written for the op that failed only */
-	uint32_t reserved;
+	uint32_t count;			/* WRITE_RUN only, else 0 */
 };
 PVN_ASSERT_SIZE(struct pvn_mmu_op, 32);
 
@@ -186,7 +190,7 @@ PVN_ASSERT_SIZE(struct pvn_phys_msi, 16);
 #define PVN_DOMAIN_INFO		0x907	/* a0: first domain id, a1: struct pvn_domain_info[a2].  Number filled */
 #define PVN_DOMAIN_SET_LIMIT	0x908	/* a0: domain, a1: frames */
 #define PVN_DOMAIN_SET_SCHED	0x909	/* a0: domain, a1: struct pvn_sched_parameters * */
-#define PVN_DOMAIN_MMU_QUEUE	0x90a	/* a0: domain, a1: struct pvn_mmu_op[a2]: WRITE, PROMOTE, DEMOTE only, as if by that
+#define PVN_DOMAIN_MMU_QUEUE	0x90a	/* a0: domain, a1: struct pvn_mmu_op[a2]: WRITE, WRITE_RUN, PROMOTE, DEMOTE only, as if by that
 					   paused domain */
 #define PVN_DOMAIN_GET_MFNS	0x90b	/* a0: domain, a1: first pfn, a2: uint64_t mfn[a3].  Number filled */
 #define PVN_DOMAIN_EVENT_ALLOC	0x90c	/* a0: domain, a1: domain that may bind.  Port of a0 */

@@ -84,7 +84,7 @@ private:
 
         if (dying_ == domain)
             domain = DomainId{static_cast<std::uint16_t>((domain.raw() + 1) % domains)};
-        unsigned const operation = b[0] % 24;
+        unsigned const operation = b[0] % 25;
         if ((b[7] & 0xc0) != 0)
             guide(operation, domain, frame, target);
         auto const value = entry(target, b[5], b[6]);
@@ -134,6 +134,7 @@ private:
             did(table().take_granted(domain, target, detail));
             if (succeeded) table().drop_granted(target, detail);
             break;
+        case 24: succeeded = write_run(domain, frame, index, b); break;
         default: break;
         }
         ++(succeeded ? statistics_.done : statistics_.refused);
@@ -161,7 +162,7 @@ private:
             return find(frame, [](PageType t) { return t == PageType::l4; });
         if (operation == 20 || operation == 21)
             return find(frame, [](PageType t) { return t == PageType::l1; });
-        if (operation == 4 || (operation >= 5 && operation <= 10))
+        if (operation == 4 || (operation >= 5 && operation <= 10) || operation == 24)
             find(frame, [](PageType t) { return is_table(t); });
         else if (operation >= 18)
             find(frame, [](PageType t) { return !is_table(t); });
@@ -197,6 +198,30 @@ private:
         if (!result)
             return {};
         return result;
+    }
+
+    // A run is its entries one by one, up to the first that would be refused.  False if nothing was written.
+    bool write_run(DomainId domain, MachineFrame frame, unsigned first, std::span<std::uint8_t const> b)
+    {
+        std::array<std::uint64_t, 20> values;
+        bool const keep = (b[7] & 1) != 0;
+        for (unsigned i = 0; i < values.size(); ++i)
+            values[i] = (b[4] >> i % 8 & 1) != 0 ? 0 : entry(MachineFrame{(b[4] + i / 4) % (outside + 2)}, b[5], i < b[7] / 8U ? 0 : b[6]);
+        auto const run = std::span{values}.first(1 + b[7] % values.size());
+        auto const before = table().contains(frame) ? page(frame) : Page{};
+        auto const written = table().write_entries(domain, frame, first, run, keep);
+        for (std::size_t i = 0; table().contains(frame) && i < run.size() && first + i < entries_per_table; ++i) {
+            auto const kept = keep ? Entry::accessed | Entry::dirty : 0;
+            auto const now = page(frame)[first + i];
+            if (i < written.count ? ((now ^ run[i]) & ~kept) != 0 : now != before[first + i])
+                memory().complaint = "a run wrote something else";
+        }
+        if (written.result.has_value() != (written.count == run.size()))
+            memory().complaint = "a run ended early, or with an error that is none";
+        if (!written.result && first + run.size() <= entries_per_table &&
+            table().write_entry(domain, frame, first + static_cast<unsigned>(written.count), run[written.count], keep) != written.result)
+            memory().complaint = "a run was refused what is allowed";
+        return written.count != 0;
     }
 
     void drop_hold(MachineFrame frame, PageType type)

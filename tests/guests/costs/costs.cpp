@@ -105,6 +105,13 @@ void page_tables()
         for (std::uint64_t i = 0; i < 64; ++i) ops[i] = {PVN_MMU_OP_WRITE, 0, (entry & ~std::uint64_t{4095}) + i * 8, v, 0, 0};
         queue(ops, 64);
     }, 64);
+    static std::uint64_t values[64];
+    measure("pte_run_of_64_each", [&] {
+        auto const v = next();
+        for (auto& value : values) value = v;
+        ops[0] = {PVN_MMU_OP_WRITE_RUN, 0, entry & ~std::uint64_t{4095}, reinterpret_cast<std::uint64_t>(values), 0, 64};
+        queue(ops, 1);
+    }, 64);
     measure("invalidate", [] { must(hypercall(PVN_MMU_INVALIDATE_PAGE, address)); });
     measure("flush", [] { must(hypercall(PVN_MMU_FLUSH)); });
 

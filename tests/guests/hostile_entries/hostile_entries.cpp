@@ -103,11 +103,43 @@ void guest_main()
         for (unsigned bit = kind == PVN_MMU_OP_WRITE ? 1 : 0; bit < 32; ++bit) CHECK_EQUAL(operation(kind, target, 1, 1u << bit), -PVN_E_INVALID);
     }
     CHECK_EQUAL(operation(PVN_MMU_OP_DEMOTE, guest::pfn_of(tables[4]), 1), -PVN_E_INVALID);
-    for (auto const kind : {7u, 8u, 0x100u, 0x7fffffffu, 0x80000000u, ~0u}) CHECK_EQUAL(operation(kind, target, 0), -PVN_E_NOT_IMPLEMENTED);
+    for (auto const kind : {8u, 9u, 0x100u, 0x7fffffffu, 0x80000000u, ~0u}) CHECK_EQUAL(operation(kind, target, 0), -PVN_E_NOT_IMPLEMENTED);
     for (std::uint32_t kind = PVN_MMU_OP_SET_ROOT; kind <= PVN_MMU_OP_FLUSH_VCPUS; ++kind) {
         CHECK_EQUAL(operation(kind, root, 0, 1), -PVN_E_INVALID);
         CHECK_EQUAL(operation(kind, root, 0, 0, 1), -PVN_E_INVALID);
     }
+    // Runs: empty, too long, past the end of the table, of values that cannot be read or are not aligned, with unknown flags.
+    static std::uint64_t values[PVN_MMU_RUN_MAX + 1];
+    auto const run = [&](std::uint64_t at, std::uint64_t where, std::uint32_t count, std::uint32_t flags, long error, std::uint32_t done) {
+        pvn_mmu_op op{PVN_MMU_OP_WRITE_RUN, flags, at, where, 0, count};
+        CHECK_EQUAL(hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(&op), 1), error);
+        CHECK_EQUAL(op.result, error);
+        CHECK_EQUAL(op.count, count - done);
+        CHECK_EQUAL(op.target, at + done * 8);
+        CHECK_EQUAL(op.value, where + done * 8);
+    };
+    auto const table = guest::pfn_of(tables[1]) * 4096;
+    auto const readable = reinterpret_cast<std::uint64_t>(values);
+    for (auto& value : values) value = 0x1000;
+    for (auto const count : {0u, PVN_MMU_RUN_MAX + 1u, 512u, 0x80000000u, ~0u}) run(table, readable, count, 0, -PVN_E_INVALID, 0);
+    run(table + 511 * 8, readable, 2, 0, -PVN_E_INVALID, 0);
+    run(table + 449 * 8, readable, PVN_MMU_RUN_MAX, 0, -PVN_E_INVALID, 0);
+    run(table + 4, readable, 1, 0, -PVN_E_INVALID, 0);
+    run(table, readable + 4, 1, 0, -PVN_E_INVALID, 0);
+    for (unsigned bit = 1; bit < 32; ++bit) run(table, readable, 1, 1u << bit, -PVN_E_INVALID, 0);
+    for (auto const where : {0ul, 1ul << 63, PVN_SLOT_BASE, ~7ul}) run(table, where, 1, 0, -PVN_E_BAD_ADDRESS, 0);
+    run(guest::pfn_of(data) * 4096, readable, 4, 0, -PVN_E_WRONG_TYPE, 0);
+    run(~4095ul, readable, 4, 0, -PVN_E_RANGE, 0);
+    for (unsigned i = 0; i < 512; ++i) CHECK_EQUAL(guest::read_entry(table + i * 8), i == 5 ? mfn(data) * 4096 | 3 : 0);
+    // Over the slot's entry: up to it.
+    for (auto& value : values) value = 0;
+    run(guest::pfn_of(tables[4]) * 4096 + slot - 24, readable, 8, 0, -PVN_E_INVALID, 3);
+    run(guest::pfn_of(tables[4]) * 4096 + slot, readable, 1, 0, -PVN_E_INVALID, 0);
+    // One that breaks the rules among many that do not.
+    values[9] = mfn(tables[1]) * 4096 | 3;
+    run(table + 64, readable, 32, 0, -PVN_E_WRONG_TYPE, 9);
+    values[9] = 1ul << 51 | 1;
+    run(guest::pfn_of(tables[2]) * 4096 + 64, readable, 32, 0, -PVN_E_INVALID, 9);
     CHECK_EQUAL(hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(data), PVN_MMU_QUEUE_MAX + 1), -PVN_E_INVALID);
     CHECK_EQUAL(hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(data) + 4, 1), -PVN_E_INVALID);
 

@@ -56,7 +56,11 @@ void guest_main()
             // Well-formed often enough to get somewhere.
             auto* const ops = reinterpret_cast<pvn_mmu_op*>(buffer);
             for (unsigned i = 0; n == PVN_MMU_QUEUE && i < 32; ++i)
-                ops[i] = {static_cast<std::uint32_t>(random.below(7)), static_cast<std::uint32_t>(random.below(4) == 0), value(), random.below(2) ? random.below(6) : value(), 0, 0};
+            {
+                auto const kind = static_cast<std::uint32_t>(random.below(8));
+                auto const count = kind == PVN_MMU_OP_WRITE_RUN ? static_cast<std::uint32_t>(random.below(80)) : 0;
+                ops[i] = {kind, static_cast<std::uint32_t>(random.below(4) == 0), value(), random.below(2) ? random.below(6) : value(), 0, count};
+            }
             auto* const calls = reinterpret_cast<pvn_call*>(buffer);
             for (unsigned i = 0; n == PVN_MULTI && i < 16; ++i) calls[i].number = numbers[random.below(sizeof numbers / sizeof numbers[0])];
             (void)hypercall(n, reinterpret_cast<std::uint64_t>(buffer), 1 + random.below(16));

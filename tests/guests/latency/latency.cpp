@@ -70,6 +70,10 @@ void page_tables()
     for (auto const entry : {value, std::uint64_t{0}}) {
         for (std::uint64_t i = 0; i < PVN_MMU_QUEUE_MAX; ++i) ops[i] = {PVN_MMU_OP_WRITE, 0, table + i % 512 * 8, entry, 0, 0};
         bounded(entry != 0 ? "mmu_queue_of_writes" : "mmu_queue_of_clears", [&] { must(hypercall(PVN_MMU_QUEUE, in_memory(ops), PVN_MMU_QUEUE_MAX)); });
+        static std::uint64_t values[PVN_MMU_RUN_MAX];
+        for (auto& v : values) v = entry;
+        for (std::uint64_t i = 0; i < 256; ++i) ops[i] = {PVN_MMU_OP_WRITE_RUN, 0, table + i % 8 * PVN_MMU_RUN_MAX * 8, in_memory(values), 0, PVN_MMU_RUN_MAX};
+        bounded(entry != 0 ? "mmu_queue_of_runs" : "mmu_queue_of_runs_of_clears", [&] { must(hypercall(PVN_MMU_QUEUE, in_memory(ops), 256)); });
     }
     // A level-1 table with 512 writable entries, and one with as many others.
     auto* const full = static_cast<std::uint64_t*>(guest::allocate_page());

@@ -68,6 +68,38 @@ void guest_main()
     CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, 0, 0), 0);
     CHECK_EQUAL(guest::catch_trap([] { (void)*reinterpret_cast<std::uint64_t volatile*>(address); }).vector, 14);
 
+    // Runs of neighbouring entries: all, or up to the first that is refused, and which that is.
+    static std::uint64_t values[PVN_MMU_RUN_MAX];
+    auto const run = [&](std::uint64_t at, std::uint32_t count, std::uint32_t flags = 0) {
+        return pvn_mmu_op{PVN_MMU_OP_WRITE_RUN, flags, at, reinterpret_cast<std::uint64_t>(values), 7, count};
+    };
+    auto const submit = [](pvn_mmu_op& op) { return hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(&op), 1); };
+    for (unsigned i = 0; i < PVN_MMU_RUN_MAX; ++i) values[i] = mfn(data) * 4096 | 7 | std::uint64_t{i} << 52;
+    auto whole = run(entry, PVN_MMU_RUN_MAX);
+    CHECK_EQUAL(submit(whole), 0);
+    CHECK_EQUAL(whole.result, 7);
+    for (unsigned i = 0; i < PVN_MMU_RUN_MAX; ++i) CHECK_EQUAL(guest::read_entry(entry + i * 8), values[i]);
+    CHECK_EQUAL(guest::read_entry(entry + PVN_MMU_RUN_MAX * 8), 0u);
+    for (unsigned i = 0; i < PVN_MMU_RUN_MAX; ++i) *reinterpret_cast<std::uint64_t volatile*>(address + i * 4096 + 8) = i;
+    CHECK_EQUAL(data[1], PVN_MMU_RUN_MAX - 1u);
+    for (auto& value : values) value = mfn(data) * 4096 | 5;
+    auto kept = run(entry + 8, 2, PVN_MMU_KEEP_AD);
+    CHECK_EQUAL(submit(kept), 0);
+    CHECK_EQUAL(guest::read_entry(entry + 8), mfn(data) * 4096 | 0x65);
+    CHECK_EQUAL(guest::read_entry(entry + 16), mfn(data) * 4096 | 0x65);
+    CHECK_EQUAL(guest::read_entry(entry + 24), mfn(data) * 4096 | 0x67 | 3ull << 52);
+    for (auto& value : values) value = 0;
+    values[37] = guest::p2m()[guest::start().tables_pfn] * 4096 | 7;
+    auto broken = run(entry, PVN_MMU_RUN_MAX);
+    CHECK_EQUAL(submit(broken), -PVN_E_WRONG_TYPE);
+    CHECK_EQUAL(broken.result, -PVN_E_WRONG_TYPE);
+    CHECK_EQUAL(broken.count, PVN_MMU_RUN_MAX - 37u);
+    CHECK_EQUAL(broken.target, entry + 37 * 8);
+    for (unsigned i = 0; i < PVN_MMU_RUN_MAX; ++i) CHECK_EQUAL((guest::read_entry(entry + i * 8) & 1), i < 37 ? 0u : 1u);
+    values[37] = 0;
+    CHECK_EQUAL(submit(broken), 0);
+    for (unsigned i = 0; i < PVN_MMU_RUN_MAX; ++i) CHECK_EQUAL(guest::read_entry(entry + i * 8), 0u);
+
     // Stores to a level-1 table.  The entry is not present, so any value is the guest's to keep.
     auto* const table = reinterpret_cast<std::uint64_t*>(guest::start().virtual_base + entry);
     constexpr std::uint64_t top = 1ull << 63;
