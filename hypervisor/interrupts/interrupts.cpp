@@ -4,6 +4,7 @@
 #include <array>
 
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/device_register.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
 #include "arch/x86/per_cpu.hpp"
@@ -23,14 +24,14 @@ constexpr std::uint64_t io_apic_physical = 0xfec00000, io_apic_window = cpu_wind
 
 std::uint32_t io_apic(std::uint32_t index)
 {
-    *reinterpret_cast<std::uint32_t volatile*>(io_apic_window) = index;
-    return *reinterpret_cast<std::uint32_t volatile*>(io_apic_window + 0x10);
+    cpu::write_device(io_apic_window, index);
+    return cpu::read_device(io_apic_window + 0x10);
 }
 
 void io_apic(std::uint32_t index, std::uint32_t value)
 {
-    *reinterpret_cast<std::uint32_t volatile*>(io_apic_window) = index;
-    *reinterpret_cast<std::uint32_t volatile*>(io_apic_window + 0x10) = value;
+    cpu::write_device(io_apic_window, index);
+    cpu::write_device(io_apic_window + 0x10, value);
 }
 
 constexpr std::uint32_t pin_masked = 1 << 16, pin_level = 1 << 15, pin_active_low = 1 << 13;

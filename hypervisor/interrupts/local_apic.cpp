@@ -2,6 +2,7 @@
 #include "interrupts/local_apic.hpp"
 
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/device_register.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
 #include "arch/x86/per_cpu.hpp"
@@ -16,7 +17,8 @@ enum Register : std::uint32_t { id_register = 0x20, eoi = 0xb0, spurious = 0xf0,
                                 lvt_error = 0x370, command_low = 0x300, command_high = 0x310, initial_count = 0x380, current_count = 0x390, divide = 0x3e0 };
 constexpr std::uint32_t masked = 1 << 16;
 
-std::uint32_t volatile& at(Register r) { return *reinterpret_cast<std::uint32_t volatile*>(window + r); }
+std::uint32_t read(Register r) { return cpu::read_device(window + r); }
+void write(Register r, std::uint32_t value) { cpu::write_device(window + r, value); }
 
 }  // namespace
 
@@ -27,27 +29,27 @@ void initialise()
     if (base & x2apic) panic("the firmware left the local APIC in x2APIC mode, which Paravane does not use");
     cpu::write_msr(cpu::msr::apic_base, base | enable);
     paging::map(this_cpu().hypervisor_root, window, (base & paging::frame_mask) | paging::read_write | 0x18, allocate_own_frame);
-    at(spurious) = 0x100 | vector::spurious;
-    at(lvt_lint0) = masked;
-    at(lvt_lint1) = 0x400;  // NMI
-    at(lvt_error) = masked;
-    at(divide) = 0xb;       // by 1
-    at(lvt_timer) = vector::timer;
+    write(spurious, 0x100 | vector::spurious);
+    write(lvt_lint0, masked);
+    write(lvt_lint1, 0x400);  // NMI
+    write(lvt_error, masked);
+    write(divide, 0xb);       // by 1
+    write(lvt_timer, vector::timer);
 }
 
-void end_of_interrupt() { at(eoi) = 0; }
-void start_timer(std::uint32_t count) { at(initial_count) = count; }
-std::uint32_t timer_count() { return at(current_count); }
-std::uint32_t id() { return at(id_register) >> 24; }
+void end_of_interrupt() { write(eoi, 0); }
+void start_timer(std::uint32_t count) { write(initial_count, count); }
+std::uint32_t timer_count() { return read(current_count); }
+std::uint32_t id() { return read(id_register) >> 24; }
 
 // [sdm/3] 11.6.1: writing the low half sends; bit 12 stays set until the message is on its way.
 static void send(std::uint32_t apic_id, std::uint32_t message)
 {
     constexpr std::uint32_t pending = 1 << 12;
-    while ((at(command_low) & pending) != 0) cpu::pause();
-    at(command_high) = apic_id << 24;
-    at(command_low) = message;
-    while ((at(command_low) & pending) != 0) cpu::pause();
+    while ((read(command_low) & pending) != 0) cpu::pause();
+    write(command_high, apic_id << 24);
+    write(command_low, message);
+    while ((read(command_low) & pending) != 0) cpu::pause();
 }
 
 void interrupt(std::uint32_t apic_id) { send(apic_id, static_cast<std::uint32_t>(vector::ipi)); }
