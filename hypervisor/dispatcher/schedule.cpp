@@ -66,6 +66,23 @@ void enter_state(Vcpu& vcpu, std::uint32_t state, std::uint64_t now)
 
 bool queued(Vcpu const& vcpu) { return vcpu.entity.state() == sched::Entity::State::runnable; }
 
+std::uint64_t next_deadline(RunQueue& queue) PVN_REQUIRES(queue.lock);
+
+// Mostly whoever runs here goes on when another wakes, only not for as long as without it: then there is nothing to choose.
+bool runs_on_beside(RunQueue& queue, Vcpu const& woken, std::uint64_t now) PVN_REQUIRES(queue.lock)
+{
+    auto const& self = this_cpu();
+    if (woken.home != self.id || self.reschedule) return false;
+    auto const left = queue.policy->may_go_on(woken.entity, now);
+    if (left == 0) return false;
+    if (auto const until = sched::saturating_add(now, left); until < queue.slice_end) {
+        queue.slice_end = until;
+        clock::program(next_deadline(queue));
+    }
+    if (auto const helper = sched::balance::helper(pools::of(self.id), self.id)) kick(*all_cpus[*helper]);
+    return true;
+}
+
 // Puts the policy's idea of a vCPU in line with ours.
 void update(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
@@ -76,6 +93,7 @@ void update(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
     if (wanted) {
         queue.policy->wake(vcpu.entity, now);
         enter_state(vcpu, PVN_RUNSTATE_RUNNABLE, now);
+        if (runs_on_beside(queue, vcpu, now)) return;
     } else {
         queue.policy->block(vcpu.entity, now);
         enter_state(vcpu, vcpu.state == VcpuState::offline ? PVN_RUNSTATE_OFFLINE : PVN_RUNSTATE_BLOCKED, now);

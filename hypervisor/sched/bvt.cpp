@@ -167,6 +167,18 @@ Nanoseconds Bvt::slice(Entity const& runner, VirtualTime rival) const
     return total == UINT64_MAX ? total : total - account.uncharged;  // uncharged < charging_unit_ <= total
 }
 
+// The others that wait have been looked at when the slice was given out: only the new rival can make it shorter.
+Nanoseconds Bvt::may_go_on(Entity const& woken, Nanoseconds now) const
+{
+    if (running_ == nullptr || woken.state_ != Entity::State::runnable || passed_over(*running_, now))
+        return 0;
+    if (woken.parameters_.warping == Warp::enabled && !woken.account_.warped)
+        return 0;  // it may be able to warp again before
+    VirtualTime const rival = effective(woken.account_, woken.parameters_);
+    Nanoseconds const lead = lead_over(*running_, rival, now);
+    return lead != 0 && lead >= allowance_ ? 0 : slice(*running_, rival);
+}
+
 bool Bvt::must_switch(Nanoseconds now) const
 {
     return choose(now).next != running_;
@@ -384,7 +396,8 @@ void Bvt::publish()
     if (pool_ == nullptr)
         return;
     QueueSummary::Reading shown{.members = members_, .time = virtual_time_};
-    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+    bool const somebody_looks = !pool_->cpus().without(cpu_).empty();
+    for (Entity const* entity = somebody_looks ? queue_.first() : nullptr; entity != nullptr; entity = entity->next()) {
         ++shown.runnable;
         shown.weight += entity->parameters_.weight;
         VirtualTime const least = unborrowed(entity->account_, entity->parameters_);

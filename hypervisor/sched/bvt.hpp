@@ -57,6 +57,7 @@ public:
     void yield(Entity& entity, Nanoseconds now) override;
     void account(Entity& entity, Nanoseconds ran) override;
     Decision pick_next(Nanoseconds now) override;
+    Nanoseconds may_go_on(Entity const& woken, Nanoseconds now) const override;
     bool must_switch(Nanoseconds now) const override;
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
 

@@ -114,6 +114,61 @@ TEST(BvtShares, a_slice_ends_exactly_when_the_allowance_is_used_up)
     }
 }
 
+TEST(BvtShares, a_waker_ends_the_slice_exactly_when_the_allowance_is_used_up)
+{
+    for (std::uint32_t const weight : {1U, 3U, 256U, 1000U, 65535U})
+        for (Nanoseconds const when : {Nanoseconds{0}, charging_unit / 3, 7 * millisecond + 1}) {
+            Bvt bvt;
+            Entity a, b, c;
+            for (auto* const entity : {&a, &b, &c})
+                bvt.add(*entity, 0);
+            ASSERT_TRUE(bvt.set_parameters(a, {.weight = weight}, 0));
+            bvt.wake(a, 0);
+            EXPECT_EQ(bvt.may_go_on(a, 0), 0U);  // nobody runs
+            ASSERT_EQ(bvt.pick_next(0), (Decision{&a, no_deadline}));
+            bvt.account(a, when);
+            bvt.wake(b, when);
+            Nanoseconds const end = when + bvt.may_go_on(b, when);
+            EXPECT_FALSE(bvt.must_switch(when));
+            EXPECT_FALSE(bvt.must_switch(end - 1)) << weight;
+            EXPECT_TRUE(bvt.must_switch(end)) << weight;
+            EXPECT_EQ(bvt.pick_next(when), (Decision{&a, end}));
+            // At the end it has no time left beside a third one either.
+            bvt.account(a, end - when);
+            bvt.wake(c, end);
+            EXPECT_EQ(bvt.may_go_on(c, end), 0U);
+            EXPECT_NE(bvt.pick_next(end).entity, &a);
+        }
+}
+
+TEST(BvtWarp, a_waker_that_is_ahead_by_the_allowance_is_chosen_at_once)
+{
+    Bvt bvt;
+    Entity a, b;
+    bvt.add(a, 0);
+    bvt.add(b, 0);
+    ASSERT_TRUE(bvt.set_parameters(b, {.warping = Warp::enabled, .warp = second}, 0));
+    bvt.wake(a, 0);
+    ASSERT_EQ(bvt.pick_next(0).entity, &a);
+    bvt.wake(b, 0);
+    EXPECT_EQ(bvt.may_go_on(b, 0), 0U);
+    EXPECT_EQ(bvt.pick_next(0).entity, &b);
+}
+
+TEST(BvtYield, one_that_has_yielded_does_not_go_on_beside_a_waker)
+{
+    Bvt bvt;
+    Entity a, b;
+    bvt.add(a, 0);
+    bvt.add(b, 0);
+    bvt.wake(a, 0);
+    ASSERT_EQ(bvt.pick_next(0).entity, &a);
+    bvt.yield(a, 0);
+    bvt.wake(b, 0);
+    EXPECT_EQ(bvt.may_go_on(b, 0), 0U);
+    EXPECT_EQ(bvt.pick_next(0).entity, &b);
+}
+
 // --- Sleep and waking ---
 
 TEST(BvtSleep, earns_no_credit)

@@ -36,7 +36,7 @@ constexpr bool always_may_move(Entity const&) { return true; }
 // The dispatcher calls account() for the running entity before every other call that concerns it (pick_next, block,
 // yield, remove, set_parameters), with the time since the last account() or since the pick_next() that chose it.
 // After wake(), receive() and set_parameters() it asks pick_next() again even where must_switch() says no: the running one
-// then goes on, but its deadline may have become sooner.
+// then goes on, but its deadline may have become sooner.  After wake() may_go_on() may spare it that.
 // A call that makes no sense for the entity's state (wake a runnable one, block a blocked one, anything but add() or receive()
 // on a detached one) does nothing.
 //
@@ -55,6 +55,9 @@ public:
 
     virtual void account(Entity& entity, Nanoseconds ran) = 0;
     virtual Decision pick_next(Nanoseconds now) = 0;
+    // Right after wake(), with all time up to `now` accounted: for how long the running one may go on beside the one that woke, if
+    // nothing else ends its slice before.  0: ask pick_next(), who knows better.
+    virtual Nanoseconds may_go_on(Entity const&, Nanoseconds) const { return 0; }
     virtual bool must_switch(Nanoseconds now) const = 0;  // would pick_next() now choose another than the running one?
                                                           // Time not yet accounted is taken into it.
 

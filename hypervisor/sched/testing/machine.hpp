@@ -186,9 +186,25 @@ private:
                 move_to(task, cpu);
                 cpus_[cpu].policy->add(task.entity, now_);
             }
+            account(task.home);
             cpus_[task.home].policy->wake(task.entity, now_);
-            cpus_[task.home].reconsider = true;
+            // Every other one is woken by its own CPU.
+            from_here_ = !from_here_;
+            if (!from_here_ || !goes_on_beside(cpus_[task.home], task))
+                cpus_[task.home].reconsider = true;
         }
+    }
+
+    bool goes_on_beside(Processor& cpu, Task const& woken)
+    {
+        auto const left = cpu.reconsider ? 0 : cpu.policy->may_go_on(woken.entity, now_);
+        if (left == 0)
+            return false;
+        if (cpu.timer == no_deadline || after(cpu.timer, now_ + left) > 0)
+            cpu.timer = now_ + left;
+        if (auto const idle = balance::helper(pool_, woken.home))
+            cpus_[*idle].reconsider = true;
+        return true;
     }
 
     void move_to(Task& task, Cpu cpu)
@@ -303,6 +319,7 @@ private:
     Nanoseconds now_;
     std::deque<Processor> cpus_{};
     std::vector<std::unique_ptr<Task>> tasks_{};
+    bool from_here_ = false;
     Nanoseconds jitter_ = 0;
     std::mt19937_64 random_{1};
     Nanoseconds sample_period_ = 0;

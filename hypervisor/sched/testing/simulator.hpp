@@ -105,7 +105,17 @@ private:
             task->then_sleep = step.sleep;
             task->ready_since = now_;
             policy_.wake(task->entity, now_);
-            reconsider_ = true;
+            Nanoseconds const left = reconsider_ ? 0 : policy_.may_go_on(task->entity, now_);
+            reconsider_ = left == 0;
+            if (reconsider_)
+                continue;
+            ++spared_;
+            // A timer that is late is another's business.
+            agreed_ = agreed_ && ((until_ != no_deadline && after(until_, now_) <= 0) || !policy_.must_switch(now_));
+            if (until_ == no_deadline || after(until_, now_ + left) > 0)
+                until_ = now_ + left;
+            if (timer_ == no_deadline || after(timer_, now_ + left) > 0)
+                timer_ = now_ + left;
         }
     }
 
@@ -131,7 +141,7 @@ private:
             }
         }
         running_ = chosen;
-        timer_ = decision.until;
+        until_ = timer_ = decision.until;
         if (timer_ != no_deadline && jitter_ != 0)
             timer_ += std::uniform_int_distribution<Nanoseconds>{0, jitter_}(random_);
         progressed_ = progressed_ && (decision.until == no_deadline || decision.until > now_);
@@ -184,7 +194,8 @@ private:
     Nanoseconds now_;
     std::vector<std::unique_ptr<Task>> tasks_{};
     Task* running_ = nullptr;
-    Nanoseconds timer_ = no_deadline;
+    Nanoseconds until_ = no_deadline;  // what the policy said
+    Nanoseconds timer_ = no_deadline;  // when it will be heard
     Nanoseconds jitter_ = 0;
     std::mt19937_64 random_{1};
     bool reconsider_ = false;
@@ -192,9 +203,11 @@ private:
     bool progressed_ = true;
     std::uint64_t switches_ = 0;
     std::uint64_t decisions_ = 0;
+    std::uint64_t spared_ = 0;
 
 public:
-    bool agreed() const { return agreed_; }          // must_switch() always said what pick_next() then did
+    bool agreed() const { return agreed_; }          // must_switch() always said what pick_next() then did, or may_go_on() had said
+    std::uint64_t spared() const { return spared_; } // wakes after which nothing was decided
     bool progressed() const { return progressed_; }  // no deadline lay in the past
 };
 
