@@ -114,7 +114,7 @@ guest_objects = $(patsubst tests/guests/%,$(B)/guests/objects/%.o,$(call guest_s
 guest_names := $(filter-out lib,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/guests/*/*.cpp tests/guests/*/*.S))))))
 
 .PHONY: guests
-guests: $(guest_names:%=$(B)/guests/%.elf) ## builds the test guests into build/guests/
+guests: $(guest_names:%=$(B)/guests/%.elf) $(B)/guests/example_kernel.elf ## builds the test guests into build/guests/
 	$(if $(guest_names),,$(call say,GUEST,no test guests yet))
 
 $(B)/guests/objects/%.cpp.o: tests/guests/%.cpp $(B)/.flags | $(B)/.setup
@@ -133,6 +133,13 @@ $(B)/guests/$1.elf: $(call guest_objects,$1) $(call guest_objects,lib) $(guest_s
 	$$(Q)$(LD) $(LDFLAGS) -T $(guest_script) -o $$@ $(call guest_objects,$1) $(call guest_objects,lib)
 endef
 $(foreach guest,$(guest_names),$(eval $(call guest_rule,$(guest))))
+
+# The kernel of the porting guide stands by itself.
+example_sources := $(wildcard hypercall-abi/example/* hypercall-abi/include/paravane/*)
+$(B)/guests/example_kernel.elf: $(example_sources) | $(B)/.setup
+	$(call say,GUEST,example_kernel)
+	@mkdir -p $(@D)
+	$(Q)$(MAKE) -s --no-print-directory -C hypercall-abi/example CC=gcc LD=ld OUTPUT=$(abspath $@)
 
 # ------------------------------------------------------------------------------------------------------------------- Linux
 
@@ -284,7 +291,7 @@ iso: hypervisor ## makes build/paravane.iso, bootable by GRUB (multiboot2); GUES
 # ------------------------------------------------------------------------------------------------------------------- tests
 
 # Each suite leaves its counts in build/results/SUITE.json.  All of them run, whatever fails; the last line sums them up.
-suites := host abi guests toolstack system
+suites := host abi fuzz guests toolstack system
 
 .PHONY: test
 test: ## runs everything: host tests, ABI headers, test guests, Linux; the last line counts
@@ -304,6 +311,11 @@ test-host: $(B)/.setup ## runs the host unit tests (GoogleTest, with address and
 check-abi: $(B)/.setup ## compiles each header of the guest ABI alone, as C11 and C++, with gcc and clang
 	@.make/check-abi $(B)/results/abi.json
 test-abi: check-abi
+
+.PHONY: test-fuzz
+test-fuzz: $(B)/.setup ## runs the fuzz targets over the inputs that are kept
+	@rm -f $(B)/results/fuzz.json
+	@tests/fuzz/run.py --corpus
 
 .PHONY: test-guests
 test-guests: hypervisor ## boots each test guest in QEMU and judges its output (GUEST=NAME for one)

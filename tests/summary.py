@@ -26,7 +26,7 @@ def main() -> int:
         except (OSError, ValueError, KeyError, TypeError):
             counts = {'passed': 0, 'failed': 1, 'skipped': 0}
             failures = [f'the suite did not finish; its output is above (make test-{suite})']
-        print(f'  {suite:<8}' + ', '.join(f'{counts[key]} {key}' for key in total))
+        print(f'  {suite:<10}' + ', '.join(f'{counts[key]} {key}' for key in total))
         for failure in failures:
             print(f'          FAILED {failure}')
         for key in total:

@@ -48,7 +48,7 @@ bool read_multiboot1(std::uint64_t information, PhysicalReader physical, BootInf
     }
     if (!(flags & 1 << 6)) return false;
     auto const map = physical(at<std::uint32_t>(info, 48), at<std::uint32_t>(info, 44));
-    for (std::size_t offset = 0; offset + 24 <= map.size(); offset += at<std::uint32_t>(map, offset) + 4)
+    for (std::size_t offset = 0; offset + 24 <= map.size(); offset += std::size_t{at<std::uint32_t>(map, offset)} + 4)
         add_range(to, at<std::uint64_t>(map, offset + 4), at<std::uint64_t>(map, offset + 12), at<std::uint32_t>(map, offset + 20));
     return to.map_entries != 0;
 }

@@ -54,6 +54,22 @@ TEST(BootInfo, RefusesAnUnknownLoader)
     EXPECT_FALSE(read(0x1234, 0, physical, info));
 }
 
+TEST(BootInfo, AnEntryOfTheMapThatSaysItIsHugeIsTheLast)
+{
+    std::ranges::fill(loader_memory, std::byte{0});
+    auto const put = [](std::size_t at, std::uint32_t value) { std::memcpy(loader_memory.data() + at, &value, sizeof value); };
+    constexpr std::uint32_t map = 1024;
+    put(0, 1 << 6);
+    put(44, 48);
+    put(48, map);
+    put(map, 0xfffffffc);  // and 4: nothing, in 32 bits
+    put(map + 12, 4096);
+    put(map + 20, 1);
+    BootInfo info;
+    EXPECT_TRUE(read(multiboot1_magic, 0, physical, info));
+    EXPECT_EQ(info.map_entries, 1u);
+}
+
 TEST(BootInfo, AnyBytesFromTheLoaderAreSurvived)
 {
     std::mt19937 random{1};

@@ -37,10 +37,13 @@ private:
 std::optional<Store> store(std::span<std::uint8_t const> bytes)
 {
     Cursor c{bytes};
-    // LOCK changes nothing for us; segment overrides neither, the address is CR2's.
+    // Segment overrides change nothing for us: the address is CR2's.
+    constexpr std::uint8_t lock = 0xf0;
+    bool locked = false;
     for (;; c.skip(1)) {
         auto const prefix = c.peek();
-        if (prefix != 0xf0 && prefix != 0x2e && prefix != 0x36 && prefix != 0x3e && prefix != 0x26 && prefix != 0x64 && prefix != 0x65) break;
+        locked = locked || prefix == lock;
+        if (prefix != lock && prefix != 0x2e && prefix != 0x36 && prefix != 0x3e && prefix != 0x26 && prefix != 0x64 && prefix != 0x65) break;
         if (!c.more()) return std::nullopt;
     }
     auto const rex = c.next();
@@ -104,6 +107,7 @@ std::optional<Store> store(std::span<std::uint8_t const> bytes)
         }
     }
     if (c.overrun() || c.position() > 15) return std::nullopt;
+    if (locked && s.operation == Operation::store) return std::nullopt;  // #UD: [sdm/2] LOCK
     s.length = static_cast<std::uint8_t>(c.position());
     return s;
 }

@@ -61,6 +61,8 @@ TEST(DecodeStore, RefusesEverythingElse)
     EXPECT_FALSE(store(Bytes{0x48, 0xa5}));              // movsq
     EXPECT_FALSE(store(Bytes{0x48, 0x0f, 0xc7, 0x0f}));  // cmpxchg16b
     EXPECT_FALSE(store(Bytes{0x48, 0xc7, 0x00, 0xff}));  // cut off
+    EXPECT_FALSE(store(Bytes{0xf0, 0x48, 0x89, 0x07}));  // lock mov: invalid
+    EXPECT_FALSE(store(Bytes{0xf0, 0x48, 0xc7, 0x07, 1, 0, 0, 0}));
     EXPECT_FALSE(store(Bytes{}));
     EXPECT_FALSE(store(Bytes(15, 0xf0)));
 }

@@ -7,11 +7,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 namespace pvn::tools {
+
+namespace {
+
+std::string printable(std::string text)
+{
+    std::ranges::replace_if(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    return text;
+}
+
+}  // namespace
+
+Problem::Problem(std::string what) : std::runtime_error{printable(std::move(what))} {}
 
 File& File::operator=(File&& other) noexcept
 {

@@ -11,7 +11,8 @@ namespace pvn::tools {
 
 // What a command says before it ends with a non-zero exit code: one line, what is wrong and what to do.
 struct Problem : std::runtime_error {
-    using std::runtime_error::runtime_error;
+    // Control characters of what it quotes become `?`: they would end the line, or reach the terminal.
+    explicit Problem(std::string what);
 };
 
 class File {  // owns a descriptor
