@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What every ABI header needs: fixed-width types, a static assertion and the page size, in C11 and C++,
- * in a kernel and in user space.
+ * in a kernel and in user space.  This one, notes.h, slot.h and vdso.h can be included in assembly too.
  */
 #ifndef PARAVANE_BASE_H
 #define PARAVANE_BASE_H
 
-#if defined(__KERNEL__)
+#if defined(__ASSEMBLER__)
+#elif defined(__KERNEL__)
 #include <linux/types.h>
 #include <linux/stddef.h>
 #else
