@@ -22,11 +22,12 @@ _pvn()
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]} choices=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host pool block network store top trace --help --version'
+        choices='create list info console pause unpause shutdown reboot destroy dmesg sched traps debug vcpu host pool block network store top trace lint --help --version'
     else
         case "$command" in
         create) choices='--console --paused --wait --dry-run --json --help' ;;
         list | dmesg) choices='--json --help' ;;
+        lint) choices='--all --json --help' ;;
         info | traps) choices="$(_pvn_domains) --json --help" ;;
         console | pause | unpause | destroy) choices="$(_pvn_domains) --help" ;;
         shutdown | reboot) choices="$(_pvn_domains) --wait --help" ;;
@@ -93,12 +94,17 @@ _pvn()
         case "$previous" in
         --wait | --weight | --warp | --warp-limit | --unwarp | --cpus | --batch | --interval | --seconds | -s | --output | -o | --bridge | --address | --mac | --mtu | --rate) choices= ;;
         --sched) choices='bvt rr null' ;;
-        --events | -e) choices='all enter leave hypercall switch wake flush move' ;;
+        --events | -e) choices='all enter leave hypercall switch wake flush move window' ;;
         esac
     fi
     # shellcheck disable=SC2207
     COMPREPLY=($(compgen -W "$choices" -- "$word"))
     if [ "$command" = trace ] && [[ $previous = --output || $previous = -o ]]; then
+        compopt -o filenames
+        # shellcheck disable=SC2207
+        COMPREPLY=($(compgen -f -- "$word"))
+    fi
+    if [ "$command" = lint ] && [ "$COMP_CWORD" -gt 1 ] && [[ $word != -* ]]; then
         compopt -o filenames
         # shellcheck disable=SC2207
         COMPREPLY=($(compgen -f -- "$word"))

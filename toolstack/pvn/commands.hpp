@@ -33,6 +33,7 @@ int list(bool json);
 int info(std::string const& name, bool json);  // empty: of the machine
 int dmesg(bool json);
 int show_traps(std::string const& name, bool json);
+int lint_kernel(std::string const& file, bool all, bool json);
 int audit(bool json);
 
 struct SchedulingChange {

@@ -221,9 +221,15 @@ private:
         }));
         trace_command->add_option("-o,--output", trace_.file, "the file; trace.json if it is not said, -: standard output");
         trace_seconds_ = trace_command->add_option("-s,--seconds", new_trace_seconds_, "how long; without it until Ctrl-C")->check(CLI::Range(0.001, 1e6));
-        trace_command->add_option("-e,--events", trace_.events, "of enter, leave, hypercall, switch, wake, flush, move; all if it is not said");
+        trace_command->add_option("-e,--events", trace_.events, "of enter, leave, hypercall, switch, wake, flush, move, window; all if it is not said");
         trace_command->footer("Open the file at https://ui.perfetto.dev or chrome://tracing.\n"
                               "Examples: pvn trace --seconds 2 -o web.json\n          pvn trace --events switch,wake,move");
+        auto* const lint_command = with_json(add("lint", "lists instructions of a kernel that do not do in ring 1 what they do in ring 0", [this] { return lint_kernel(name_, all_, json_); }));
+        lint_command->add_option("kernel", name_, "ELF file or bzImage, best one with symbols")->required();
+        lint_command->add_flag("-a,--all", all_, "those too that are emulated");
+        lint_command->footer("silent: does something else, and nobody is told; refused: #GP or #UD; emulated: works, by a trap.\n"
+                             "Code of the kernel that never runs under Paravane is listed as well.  Needs no hypervisor.\n"
+                             "Examples: pvn lint vmlinux\n          pvn lint --json vmlinux | jq -r '.instructions[] | select(.verdict == \"silent\") | .place'");
     }
 
     void add_disks()
@@ -355,7 +361,7 @@ private:
     DiskConfig disk_;
     std::string disk_name_, card_, rate_;
     VifConfig vif_;
-    bool force_ = false;
+    bool force_ = false, all_ = false;
     std::string scheduler_ = "bvt";
     std::uint32_t cpu_ = 0, times_ = 0, pool_ = 0;
     double new_trace_seconds_ = 0;
