@@ -45,8 +45,6 @@ static_assert(sizeof(TaskState) == 104);
 
 constexpr std::uint64_t slot_stacks[] = {slot::entry_stack, slot::nmi_stack, slot::debug_stack, slot::double_fault_stack,
                                          slot::machine_check_stack};
-// An entry, and a fault of its stub on top of it, and what the stubs push besides.
-static_assert(slot::stack_used >= 2 * sizeof(Registers) + 256);
 
 // Loads a data segment register; null if the guest has changed the descriptor so that it cannot be loaded any more.
 #define LOAD_SELECTOR(register_name, value)                                                                                 \
@@ -284,7 +282,7 @@ void load(Vcpu& vcpu)
     self.slot_l3[(PVN_SLOT_P2M - PVN_SLOT_BASE) >> 30] = domain.p2m_l2 | paging::table;
     write_cr3(self.hypervisor_root);
 
-    for (std::size_t i = 0; i < count; ++i) std::memset(physical_pointer(written[i] + page_size - slot::stack_used), 0, slot::stack_used);
+    for (std::size_t i = 0; i < count; ++i) std::memset(physical_pointer(written[i]), 0, page_size);
     entry_registers() = vcpu.registers;
     for (unsigned i = 0; i < vcpu.descriptor.size(); ++i) set_descriptor(PVN_GDT_FIRST_OWN + i, vcpu.descriptor[i]);
     ldt::load(vcpu);
@@ -310,16 +308,6 @@ void load(Vcpu& vcpu)
     }
     root_copies::load(vcpu.root);
     self.current = &vcpu;
-}
-
-std::uint64_t stray_on_slot_stacks(PerCpu const& cpu)
-{
-    std::uint64_t found = 0;
-    for (auto const stack : slot_stacks) {
-        auto const* const words = static_cast<std::uint64_t const*>(physical_pointer(cpu.slot_l1[stack / page_size] & paging::frame_mask));
-        for (std::uint64_t i = 0; i < (page_size - slot::stack_used) / sizeof(std::uint64_t); ++i) found += words[i] != 0 ? 1 : 0;
-    }
-    return found;
 }
 
 }  // namespace pvn::cpu

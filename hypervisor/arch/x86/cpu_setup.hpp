@@ -22,8 +22,6 @@ void activate(PerCpu&);
 void load(Vcpu&);
 void save(Vcpu&);
 void set_descriptor(unsigned index, std::uint64_t value);
-// For the audit: words on the stacks of the slot beyond what is cleared when another vCPU is loaded.
-std::uint64_t stray_on_slot_stacks(PerCpu const&);
 std::uint64_t allowed_xcr0();
 bool has_tsc_aux();
 }  // namespace cpu

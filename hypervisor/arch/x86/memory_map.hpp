@@ -27,7 +27,6 @@ inline constexpr std::uint64_t gdt = 0x20000, idt = 0x21000, constants = 0x22000
                                io_bitmap = 0x24000 /* two pages */, io_bitmap_end = 0x26000;
 inline constexpr std::uint64_t entry_stack = 0x41000, nmi_stack = 0x43000, debug_stack = 0x45000, double_fault_stack = 0x47000,
                                machine_check_stack = 0x49000;
-inline constexpr std::uint64_t stack_used = 1024;  // of each of these stacks, from the top, slot_scratch too: the audit looks whether it was more
 inline constexpr std::uint64_t ldt = 0xa0000;  // 16 pages
 inline constexpr std::uint64_t vcpu_page = PVN_SLOT_VCPU_PAGE - PVN_SLOT_BASE, domain_page = PVN_SLOT_DOMAIN_PAGE - PVN_SLOT_BASE;
 inline constexpr std::uint64_t registers_top = PVN_SLOT_BASE + entry_stack + page_size;
