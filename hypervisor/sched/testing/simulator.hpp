@@ -109,7 +109,6 @@ private:
             reconsider_ = left == 0;
             if (reconsider_)
                 continue;
-            ++spared_;
             // A timer that is late is another's business.
             agreed_ = agreed_ && ((until_ != no_deadline && after(until_, now_) <= 0) || !policy_.must_switch(now_));
             if (until_ == no_deadline || after(until_, now_ + left) > 0)
@@ -203,11 +202,9 @@ private:
     bool progressed_ = true;
     std::uint64_t switches_ = 0;
     std::uint64_t decisions_ = 0;
-    std::uint64_t spared_ = 0;
 
 public:
     bool agreed() const { return agreed_; }          // must_switch() always said what pick_next() then did, or may_go_on() had said
-    std::uint64_t spared() const { return spared_; } // wakes after which nothing was decided
     bool progressed() const { return progressed_; }  // no deadline lay in the past
 };
 
