@@ -323,6 +323,12 @@ test-guests: hypervisor ## boots each test guest in QEMU and judges its output (
 	@$(MAKE) $(if $(GUEST),$(GUEST:%=$(B)/guests/%.elf),guests)
 	@tests/guests/run.py $(GUEST)
 
+.PHONY: conformance
+conformance: ## shows what a hypervisor keeps of the guest ABI's rules: a table of the test guests' verdicts (IMAGE=build/paravane)
+	$(if $(IMAGE),,@$(MAKE) hypervisor)
+	@$(MAKE) guests
+	@tests/guests/run.py --conformance $(if $(IMAGE),--image $(IMAGE))
+
 .PHONY: test-toolstack
 test-toolstack: $(B)/.setup ## runs the toolstack's unit tests
 	@mkdir -p $(B)/results

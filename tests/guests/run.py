@@ -12,7 +12,9 @@ A guest ends with a line `PASS: NAME` or `FAIL: what went wrong`.  Its folder te
 
 A panic of the hypervisor fails any guest.  Logs: build/guests/NAME.log; counts: build/results/guests.json.
 
-usage: run.py [--jobs N] [--verbose] [NAME...]
+With --conformance a table says what each guest has shown of a hypervisor to hold, which --image names.
+
+usage: run.py [--jobs N] [--verbose] [--conformance [--image FILE]] [NAME...]
 """
 import argparse
 import json
@@ -46,6 +48,8 @@ stopping = threading.Event()
 
 
 class Guest:
+    image = IMAGE
+
     def __init__(self, name):
         self.name = name
         self.elf = BUILD / f'{name}.elf'
@@ -54,6 +58,15 @@ class Guest:
         self.expected, self.unwanted = [], []
         self.broken = None
         self.read()
+
+    def promise(self):
+        """What it shows to hold: the first sentence of its opening comment."""
+        for source in sorted((GUESTS / self.name).glob('*.cpp')):
+            comment = re.match(r'// SPDX[^\n]*\n((?://[^\n]*\n)+)', source.read_text())
+            if comment:
+                text = ' '.join(line[2:].strip() for line in comment[1].splitlines())
+                return re.match(r'.*?[.:](?= |$)|.*', text)[0].rstrip(':').strip()
+        return (GUESTS / self.name / 'promise').read_text().strip() if (GUESTS / self.name / 'promise').is_file() else ''
 
     def read(self):
         """Reads `config` and `expect`; a mistake in them fails this guest, not the run."""
@@ -83,7 +96,7 @@ class Guest:
                    '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-nic', 'none', '-no-reboot',
                    '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
         command += ['-smp', str(config.get('smp', 4))]
-        command += ['-kernel', str(IMAGE.relative_to(ROOT)), '-initrd', ','.join(modules)]
+        command += ['-kernel', str(self.image), '-initrd', ','.join(modules)]
         if config.get('paravane'):
             command += ['-append', config['paravane']]
         return command + list(map(str, config.get('qemu', [])))
@@ -202,13 +215,16 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--verbose', action='store_true')
+    parser.add_argument('--conformance', action='store_true')
+    parser.add_argument('--image', type=pathlib.Path, default=IMAGE)
     parser.add_argument('names', nargs='*')
     options = parser.parse_args()
+    Guest.image = options.image.resolve()
 
     names = options.names or sorted(folder.name for folder in GUESTS.iterdir() if folder.is_dir() and folder.name != 'lib' and
                                     (list(folder.glob('*.cpp')) or list(folder.glob('*.S')) or (folder / 'expect').is_file()))  # built elsewhere
-    if names and not IMAGE.is_file():
-        print('guests: build/paravane is missing; `make hypervisor` builds it', file=sys.stderr)
+    if names and not Guest.image.is_file():
+        print(f'guests: {options.image} is missing; `make hypervisor` builds build/paravane', file=sys.stderr)
         return 1
     if not names:
         print('guests: there are no test guests yet')
@@ -221,14 +237,18 @@ def main() -> int:
 
     counts = {'passed': 0, 'failed': 0, 'skipped': 0}
     failures = []
+    table = []
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
         waiting = [pool.submit(test, Guest(name), options.verbose) for name in names]
         for future in waiting:
             guest, outcome, text = future.result()
             counts[outcome] += 1
+            table.append(f'  {dict(passed="holds", failed="BROKEN", skipped="skipped")[outcome]:<8}{guest.name:<28}{guest.promise()}')
             if outcome == 'failed':
                 failures.append(f'{text.splitlines()[0].strip().removeprefix("FAILED ")} (make test-guests GUEST={guest.name})')
             print(text, flush=True)
+    if options.conformance:
+        print('\n' + '\n'.join(table) + '\n')
     print('guests: ' + ', '.join(f'{counts[key]} {key}' for key in counts))
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps({'suite': 'guests', **counts, 'failures': failures}) + '\n')

@@ -28,7 +28,8 @@ _pvn()
         create) choices='--console --paused --wait --dry-run --json --help' ;;
         list | dmesg) choices='--json --help' ;;
         lint) choices='--all --json --help' ;;
-        info | traps) choices="$(_pvn_domains) --json --help" ;;
+        info) choices="$(_pvn_domains) --json --help" ;;
+        traps) choices="$(_pvn_domains) --kernel --json --help" ;;
         console | pause | unpause | destroy) choices="$(_pvn_domains) --help" ;;
         shutdown | reboot) choices="$(_pvn_domains) --wait --help" ;;
         sched) choices="$(_pvn_domains) simulate --weight --warp --warp-limit --unwarp --json --help" ;;

@@ -3,15 +3,14 @@
 #include "lib/lint.hpp"
 
 #include <capstone/capstone.h>
-#include <elf.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <optional>
 
 #include "lib/file.hpp"
+#include "lib/kernel_code.hpp"
 
 namespace pvn::tools {
 namespace {
@@ -103,104 +102,10 @@ std::optional<Rule> rule_of(cs_insn const& instruction)
     return found != std::end(rules) ? std::optional{*found} : std::nullopt;
 }
 
-// --- The file ----------------------------------------------------------------------------------------------------------
-
-struct Code {
-    std::uint64_t address;
-    std::span<std::byte const> bytes;
-};
-
-struct Symbol {
-    std::uint64_t address, size;
-    std::string_view name;
-};
-
-class Image {
-public:
-    explicit Image(std::span<std::byte const> file) : file_{file}
-    {
-        auto const header = read<Elf64_Ehdr>(0);
-        if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_machine != EM_X86_64)
-            throw Problem{"not a kernel: no ELF file for x86-64"};
-        header_ = *header;
-        for (unsigned i = 0; i < header_.e_shnum; ++i)
-            if (auto const section = this->section(i)) take(*section);
-        if (code_.empty()) take_segments();
-        std::ranges::sort(symbols_, {}, &Symbol::address);
-        if (code_.empty()) throw Problem{"nothing in it can be executed"};
-    }
-
-    std::vector<Code> const& code() const { return code_; }
-
-    std::string place(std::uint64_t address) const
-    {
-        auto const after = std::ranges::upper_bound(symbols_, address, {}, &Symbol::address);
-        if (after == symbols_.begin()) return {};
-        auto const& symbol = *std::prev(after);
-        // Of a symbol without a size nobody knows how far it reaches.
-        constexpr std::uint64_t guess = 4096;
-        if (address - symbol.address >= (symbol.size != 0 ? symbol.size : guess)) return {};
-        return fmt::format("{}+{:#x}", symbol.name, address - symbol.address);
-    }
-
-private:
-    template <class T>
-    std::optional<T> read(std::uint64_t offset) const
-    {
-        auto const bytes = part(offset, sizeof(T));
-        if (bytes.empty()) return {};
-        T value;
-        std::memcpy(&value, bytes.data(), sizeof value);
-        return value;
-    }
-    // Empty if it is not all in the file.
-    std::span<std::byte const> part(std::uint64_t offset, std::uint64_t size) const
-    {
-        if (offset > file_.size() || size > file_.size() - offset) return {};
-        return file_.subspan(offset, size);
-    }
-    std::optional<Elf64_Shdr> section(std::uint64_t index) const
-    {
-        if (header_.e_shoff > file_.size() || index >= header_.e_shnum) return {};
-        return read<Elf64_Shdr>(header_.e_shoff + index * sizeof(Elf64_Shdr));
-    }
-
-    void take(Elf64_Shdr const& section)
-    {
-        if (section.sh_type == SHT_PROGBITS && (section.sh_flags & SHF_EXECINSTR) != 0) add(section.sh_addr, part(section.sh_offset, section.sh_size));
-        if (section.sh_type != SHT_SYMTAB) return;
-        auto const names = this->section(section.sh_link);
-        if (!names) return;
-        auto const text = part(names->sh_offset, names->sh_size);
-        for (std::uint64_t at = 0; at + sizeof(Elf64_Sym) <= section.sh_size; at += sizeof(Elf64_Sym)) {
-            if (section.sh_offset > file_.size()) return;
-            auto const symbol = read<Elf64_Sym>(section.sh_offset + at);
-            if (!symbol) return;
-            auto const type = ELF64_ST_TYPE(symbol->st_info);
-            if ((type != STT_FUNC && type != STT_NOTYPE) || symbol->st_shndx == SHN_UNDEF || symbol->st_shndx == SHN_ABS || symbol->st_name >= text.size()) continue;
-            auto const* const name = reinterpret_cast<char const*>(text.data()) + symbol->st_name;
-            std::string_view const whole{name, strnlen(name, text.size() - symbol->st_name)};
-            if (!whole.empty()) symbols_.push_back({symbol->st_value, symbol->st_size, whole});
-        }
-    }
-    void take_segments()
-    {
-        if (header_.e_phoff > file_.size()) return;
-        for (std::uint64_t i = 0; i < header_.e_phnum; ++i) {
-            auto const segment = read<Elf64_Phdr>(header_.e_phoff + i * sizeof(Elf64_Phdr));
-            if (segment && segment->p_type == PT_LOAD && (segment->p_flags & PF_X) != 0) add(segment->p_vaddr, part(segment->p_offset, segment->p_filesz));
-        }
-    }
-    void add(std::uint64_t address, std::span<std::byte const> bytes)
-    {
-        if (!bytes.empty()) code_.push_back({address, bytes});
-    }
-
-    std::span<std::byte const> file_;
-    Elf64_Ehdr header_{};
-    std::vector<Code> code_;
-    std::vector<Symbol> symbols_;
-};
+std::string text_of(cs_insn const& instruction)
+{
+    return instruction.op_str[0] == 0 ? std::string{instruction.mnemonic} : fmt::format("{} {}", instruction.mnemonic, instruction.op_str);
+}
 
 class Disassembler {
 public:
@@ -219,7 +124,7 @@ public:
     }
 
     template <class Visit>
-    void go_through(Code const& code, Visit visit)
+    void go_through(KernelCode::Piece const& code, Visit visit)
     {
         auto const* at = reinterpret_cast<std::uint8_t const*>(code.bytes.data());
         auto left = code.bytes.size();
@@ -246,17 +151,23 @@ std::string_view text_of(Verdict verdict)
 
 std::vector<Finding> lint(std::span<std::byte const> elf)
 {
-    Image const image{elf};
+    KernelCode const kernel{elf};
     Disassembler disassembler;
     std::vector<Finding> found;
-    for (auto const& code : image.code())
-        disassembler.go_through(code, [&](cs_insn const& instruction) {
-            if (auto const rule = rule_of(instruction))
-                found.push_back({instruction.address, image.place(instruction.address), fmt::format("{} {}", instruction.mnemonic, instruction.op_str), rule->verdict, rule->advice});
+    for (auto const& piece : kernel.pieces())
+        disassembler.go_through(piece, [&](cs_insn const& instruction) {
+            if (auto const rule = rule_of(instruction)) found.push_back({instruction.address, kernel.place(instruction.address), text_of(instruction), rule->verdict, rule->advice});
         });
-    for (auto& finding : found)
-        while (finding.instruction.ends_with(' ')) finding.instruction.pop_back();
     return found;
+}
+
+std::string instruction_text(std::span<std::byte const> bytes, std::uint64_t address)
+{
+    std::string text;
+    Disassembler{}.go_through({address, bytes}, [&](cs_insn const& instruction) {
+        if (text.empty()) text = text_of(instruction);
+    });
+    return text;
 }
 
 }  // namespace pvn::tools

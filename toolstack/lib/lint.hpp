@@ -30,4 +30,7 @@ struct Finding {
 // Problem: no ELF file of x86-64, or nothing in it can be executed.  The bytes are hostile.
 std::vector<Finding> lint(std::span<std::byte const> elf);
 
+// The first instruction of these bytes, at that address.
+std::string instruction_text(std::span<std::byte const> bytes, std::uint64_t address);
+
 }  // namespace pvn::tools

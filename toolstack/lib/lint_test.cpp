@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <initializer_list>
 #include <random>
@@ -78,6 +79,13 @@ TEST(Lint, WorksWithoutSections)
 TEST(Lint, GoesOnBehindWhatIsNoInstruction)
 {
     EXPECT_EQ(lines(image({0x06, 0x07, 0x9c})), (Lines{"silent first+0x2 pushfq"}));
+}
+
+TEST(Lint, ReadsOneInstruction)
+{
+    std::array<std::uint8_t, 8> const bytes{0x0f, 0x22, 0xd8, 0x90, 0x90, 0x90, 0x90, 0x90};
+    EXPECT_EQ(instruction_text(std::as_bytes(std::span{bytes}), base), "mov cr3, rax");
+    EXPECT_EQ(instruction_text({}, base), "");
 }
 
 TEST(Lint, RefusesWhatIsNoKernel)

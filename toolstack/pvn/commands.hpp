@@ -32,7 +32,7 @@ int show_console(std::string const& name);
 int list(bool json);
 int info(std::string const& name, bool json);  // empty: of the machine
 int dmesg(bool json);
-int show_traps(std::string const& name, bool json);
+int show_traps(std::string const& name, std::string const& kernel, bool json);  // kernel: for its symbols; empty: that of its description
 int lint_kernel(std::string const& file, bool all, bool json);
 int audit(bool json);
 

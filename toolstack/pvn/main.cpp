@@ -132,7 +132,8 @@ private:
         unwarp_ = sched_command->add_option("--unwarp", new_unwarp_, "time that must then pass before it may borrow again");
         sched_command->footer("Examples: pvn sched\n          pvn sched web --weight 512 --warp 5ms --warp-limit 20ms --unwarp 100ms");
         with_json(add("dmesg", "prints the hypervisor's log", [this] { return dmesg(json_); }));
-        with_json(add_named("traps", "instructions of a guest that still trap, and how often", [this] { return show_traps(name_, json_); }));
+        auto* const traps_command = with_json(add_named("traps", "instructions of a guest that still trap, and how often", [this] { return show_traps(name_, kernel_, json_); }));
+        traps_command->add_option("-k,--kernel", kernel_, "its kernel with symbols; without it the one that it was made of");
         auto* const debug_command = app_.add_subcommand("debug", "looks into the hypervisor");
         debug_command->require_subcommand(1);
         auto* const audit_command = debug_command->add_subcommand("audit", "checks the frame table against all page tables");
@@ -356,6 +357,7 @@ private:
     CLI::Option *soft_ = nullptr, *batch_ = nullptr, *trace_seconds_ = nullptr;
     std::string vcpu_, cpus_, soft_cpus_, path_, value_;
     std::vector<std::string> rights_;
+    std::string kernel_;
     bool deep_ = false, permissions_ = false;
     std::uint32_t depth_ = 16;
     DiskConfig disk_;

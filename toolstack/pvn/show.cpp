@@ -4,10 +4,16 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "lib/console.hpp"
 #include "lib/domains.hpp"
+#include "lib/file.hpp"
+#include "lib/kernel_code.hpp"
+#include "lib/kernel_file.hpp"
+#include "lib/lint.hpp"
 #include "pvn/commands.hpp"
 
 namespace pvn::tools {
@@ -90,6 +96,27 @@ nlohmann::json json_of(Known const& domain, pvn_sched_parameters const& p)
             {"warp_ns", p.warp},    {"warp_limit_ns", p.warp_limit}, {"unwarp_ns", p.unwarp}, {"cpu_time_ns", domain.info.cpu_time}};
 }
 
+// A kernel's file, for the names of its places.
+struct NamedKernel {
+    explicit NamedKernel(std::string const& file) : content{file}, unpacked{unpack_kernel(content.bytes())}, code{unpacked.elf} {}
+    Content content;
+    Unpacked unpacked;
+    KernelCode code;
+};
+
+// Who names a file wants to hear what is wrong with it; the one that the domain was made of need not be there any more.
+std::unique_ptr<NamedKernel> name_kernel(std::string const& file, Known const& domain)
+{
+    auto const& used = !file.empty() || !domain.record ? file : domain.record->config.kernel;
+    if (used.empty()) return {};
+    try {
+        return std::make_unique<NamedKernel>(used);
+    } catch (Problem const& problem) {
+        if (file.empty()) return {};
+        throw Problem{std::string{problem.what()}.starts_with(file) ? problem.what() : fmt::format("{}: {}", file, problem.what())};
+    }
+}
+
 }  // namespace
 
 void print_json(nlohmann::json const& json) { fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)); }
@@ -136,22 +163,25 @@ int dmesg(bool json)
     return done;
 }
 
-int show_traps(std::string const& name, bool json)
+int show_traps(std::string const& name, std::string const& kernel, bool json)
 {
     Hypervisor const hypervisor;
     Registry registry;
     auto const domain = find_domain(hypervisor, registry, name);
+    auto const named_kernel = name_kernel(kernel, domain);
     std::vector<pvn_trap_count> traps(64);
     traps.resize(static_cast<std::size_t>(hypervisor.must("read the trap counts", PVN_DOMAIN_GET_TRAPS, domain.info.id, traps.data(), traps.size())));
     std::ranges::sort(traps, std::ranges::greater{}, &pvn_trap_count::count);
     auto out = nlohmann::json::array();
     for (auto const& trap : traps) {
+        auto const place = named_kernel ? named_kernel->code.place(trap.rip) : std::string{};
+        auto const instruction = instruction_text(std::as_bytes(std::span{trap.bytes}), trap.rip);
         std::string bytes;
         for (auto const byte : trap.bytes) bytes += fmt::format("{}{:02x}", bytes.empty() ? "" : " ", byte);
         if (json)
-            out.push_back({{"rip", fmt::format("{:#x}", trap.rip)}, {"count", trap.count}, {"bytes", bytes}});
+            out.push_back({{"rip", fmt::format("{:#x}", trap.rip)}, {"count", trap.count}, {"bytes", bytes}, {"place", place}, {"instruction", instruction}});
         else
-            fmt::print("{:>10}  {:#018x}  {}\n", trap.count, trap.rip, bytes);
+            fmt::print("{:>10}  {:#018x}  {:<36}  {}\n", trap.count, trap.rip, place, instruction);
     }
     if (json) print_json(out);
     return done;
