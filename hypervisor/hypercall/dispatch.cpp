@@ -100,6 +100,7 @@ constexpr Call calls[] = {
     {PVN_SYSTEM_POOL_DESTROY, For::privileged, system_pool_destroy},
     {PVN_SYSTEM_POOL_INFO, For::privileged, system_pool_info},
     {PVN_SYSTEM_POOL_TAKE_CPU, For::privileged, system_pool_take_cpu},
+    {PVN_SYSTEM_FAIL_ALLOCATION, For::privileged, system_fail_allocation},
     {PVN_MULTI, For::all, multi},
 };
 static_assert(std::ranges::is_sorted(calls, {}, &Call::number));

@@ -138,6 +138,7 @@ Outcome system_pool_create(Vcpu&, Arguments const&);
 Outcome system_pool_destroy(Vcpu&, Arguments const&);
 Outcome system_pool_info(Vcpu&, Arguments const&);
 Outcome system_pool_take_cpu(Vcpu&, Arguments const&);
+Outcome system_fail_allocation(Vcpu&, Arguments const&);
 Outcome multi(Vcpu&, Arguments const&);
 
 }  // namespace pvn::hypercall

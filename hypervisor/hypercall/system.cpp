@@ -5,6 +5,7 @@
 
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/per_cpu.hpp"
+#include "boot/boot_info.hpp"
 #include "console/log.hpp"
 #include "debug/keys.hpp"
 #include "dispatcher/pools.hpp"
@@ -244,6 +245,14 @@ Outcome system_trace_read(Vcpu& vcpu, Arguments const& a)
         if (count < room) break;
     }
     return static_cast<std::int64_t>(done);
+}
+
+// Only where the machine was started for it.
+Outcome system_fail_allocation(Vcpu&, Arguments const& a)
+{
+    static bool const allowed = boot::flag(machine.boot.text(), "fail_allocations");
+    if (!allowed) return Fail{Error::denied};
+    return static_cast<std::int64_t>(free_frames::fail_at(a[0]) & ~(std::uint64_t{1} << 63));
 }
 
 }  // namespace pvn::hypercall

@@ -10,6 +10,14 @@ namespace {
 
 constinit Locked<FrameAllocator> allocator{Rank::allocator};
 constinit std::atomic<bool> clearing{false};  // by some CPU
+constinit std::atomic<std::uint64_t> allocations_left{0};  // until one is to fail; 0: none is
+
+bool is_to_fail()
+{
+    auto left = allocations_left.load(std::memory_order_relaxed);
+    while (left != 0 && !allocations_left.compare_exchange_weak(left, left - 1)) {}
+    return left == 1;
+}
 
 void clear(MachineFrame frame)
 {
@@ -45,11 +53,13 @@ void add(MachineFrame first, std::uint64_t count) { allocator.lock()->add(first,
 
 std::optional<MachineFrame> allocate()
 {
+    if (is_to_fail()) return std::nullopt;
     return take_with([](FrameAllocator& a) { return a.allocate(); }, 1, Contents::clear);
 }
 
 std::optional<MachineFrame> allocate_run(std::uint64_t count, Contents contents)
 {
+    if (is_to_fail()) return std::nullopt;
     return take_with([&](FrameAllocator& a) { return a.allocate_run(count); }, count, contents);
 }
 
@@ -61,6 +71,7 @@ bool take(MachineFrame frame, Contents contents)
 void free(MachineFrame frame) { allocator.lock()->free(frame); }
 bool is_free(MachineFrame frame) { return allocator.lock()->is_free(frame); }
 std::uint64_t count() { return allocator.lock()->free_count(); }
+std::uint64_t fail_at(std::uint64_t n) { return allocations_left.exchange(n); }
 LockStatistics lock_statistics() { return allocator.spin_lock().statistics(); }
 
 bool clear_some(std::atomic<bool> const& stop)

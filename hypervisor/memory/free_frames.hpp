@@ -26,6 +26,9 @@ bool is_free(MachineFrame frame);
 std::uint64_t count();
 LockStatistics lock_statistics();
 
+// For tests: the n-th allocation from now on finds nothing; 0: none does.  How many were left until the one asked for before.
+std::uint64_t fail_at(std::uint64_t n);
+
 // Clears some, until `stop`.  False: none needs it, or another CPU is doing it.
 bool clear_some(std::atomic<bool> const& stop);
 

@@ -290,6 +290,9 @@ PVN_ASSERT_SIZE(struct pvn_trap_count, 32);
 #define PVN_SYSTEM_POOL_INFO	0xa0d	/* a0: first pool, a1: struct pvn_pool_info[a2].  Number filled */
 #define PVN_SYSTEM_POOL_TAKE_CPU 0xa0e	/* a0: pool, a1: CPU, from the pool in which it is */
 
+#define PVN_SYSTEM_FAIL_ALLOCATION 0xa0f	/* privileged, for tests.  a0: which allocation of frames from now on fails, 1: the next;
+					   0: none.  How many were left until the last one that was asked for; 0: it has failed */
+
 #define PVN_SCHED_POLICY_BVT	0
 #define PVN_SCHED_POLICY_RR	1
 #define PVN_SCHED_POLICY_NULL	2

@@ -10,7 +10,7 @@ namespace {
 bool known(std::uint64_t n)
 {
     struct { std::uint64_t first, last; } const ranges[] = {{0x100, 0x106}, {0x200, 0x203}, {0x300, 0x309}, {0x400, 0x404}, {0x500, 0x503}, {0x600, 0x60b}, {0x700, 0x700},
-                                                           {0x800, 0x804}, {0x900, 0x914}, {0xa00, 0xa0e}, {0xb00, 0xb00}};
+                                                           {0x800, 0x804}, {0x900, 0x914}, {0xa00, 0xa0f}, {0xb00, 0xb00}};
     for (auto const& r : ranges)
         if (n >= r.first && n <= r.last) return true;
     return false;
@@ -29,7 +29,7 @@ void guest_main()
     // Privileged calls; those that this version does not have may say so.
     auto const* const mapped = guest::allocate_page();
     auto const good = reinterpret_cast<std::uint64_t>(mapped);
-    struct { std::uint64_t first, last; } const privileged[] = {{0x203, 0x203}, {0x304, 0x304}, {0x700, 0x700}, {0x800, 0x804}, {0x900, 0x914}, {0xa02, 0xa02}, {0xa04, 0xa0e}};
+    struct { std::uint64_t first, last; } const privileged[] = {{0x203, 0x203}, {0x304, 0x304}, {0x700, 0x700}, {0x800, 0x804}, {0x900, 0x914}, {0xa02, 0xa02}, {0xa04, 0xa0f}};
     for (auto const& r : privileged)
         for (auto n = r.first; n <= r.last; ++n)
             for (auto const a : {0ul, 1ul, good, ~0ul}) {
