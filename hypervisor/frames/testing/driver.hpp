@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "frames/testing/fake_memory.hpp"
+#include "frames/testing/oracle.hpp"
 
 namespace pvn::frames::testing {
 
@@ -99,12 +100,26 @@ private:
         case 1:
         case 2:
         case 3: did(promote(domain, frame, b[7])); break;
-        case 4: did(table().demote(domain, frame)); break;
+        case 4: {
+            auto const expected = oracle_.demote(domain, frame);
+            auto const demoted = table().demote(domain, frame);
+            agrees("demote", demoted, expected);
+            if (demoted)
+                oracle_.demoted(frame);
+            did(demoted);
+            break;
+        }
         case 5:
         case 6:
         case 7:
         case 8:
-        case 9: did(table().write_entry(domain, frame, index, value, detail)); break;
+        case 9: {
+            auto const expected = oracle_.write(domain, frame, index, value);
+            auto const written = table().write_entry(domain, frame, index, value, detail);
+            agrees("write", written, expected);
+            did(written);
+            break;
+        }
         case 10: {
             bool const guess = (b[7] & 2) != 0;
             auto const expected = guess && table().contains(frame) && index < entries_per_table ? page(frame)[index] : value;
@@ -142,6 +157,14 @@ private:
             return "a refused operation " + std::to_string(operation) + " changed something";
         remember_stale();
         return check();
+    }
+
+    void agrees(char const* operation, Result<void> const& result, std::optional<Error> expected)
+    {
+        if (result.has_value() == !expected && (result || result.error() == *expected))
+            return;
+        auto const text = [](std::optional<Error> error) { return error ? "error " + std::to_string(static_cast<int>(*error)) : std::string{"success"}; };
+        memory().complaint = std::string{operation} + ": " + text(result ? std::optional<Error>{} : result.error()) + ", but by the tables it is " + text(expected);
     }
 
     // Mostly the operands are made to fit the operation, or few operations would get past the first check.
@@ -189,10 +212,13 @@ private:
             page(frame).fill(0);
         auto const level = (detail & 0x20) != 0 ? 1 + detail % 4U : detail % 6U;
         auto const& before = take_snapshot(before_promotion_);
+        auto const expected = oracle_.promote(domain, frame, level);
         auto result = table().promote(domain, frame, level);
-        if (result)
+        agrees("promote", result, expected);
+        if (result) {
             ++statistics_.promoted;
-        else if (changed(before))
+            oracle_.promoted(frame, level);
+        } else if (changed(before))
             memory().complaint = "a refused promotion changed something";
         // The clearing above is no part of the operation.
         if (!result)
@@ -263,6 +289,7 @@ private:
                     end_grant(i);
         }
         next_ = *table().tear_down(*dying_, next_, 1 + detail * 4U);
+        oracle_.torn_down();
         if (next_ != table().size())
             return;
         ++statistics_.torn_down;
@@ -270,6 +297,7 @@ private:
         // Another domain may have given up a mapping after the pass came by: a second one in one go frees that.
         if (table().tear_down(dead, 0, ~std::uint64_t{0}) != table().size())
             memory().complaint = "tear-down with any budget did not end";
+        oracle_.torn_down();
         // What remains is only there because another domain has it mapped.
         for (std::uint64_t i = 0; i < ram; ++i)
             if (table().owner(MachineFrame{i}) == dead && !mapped_by_other(dead, MachineFrame{i}) && granted(MachineFrame{i}) == 0)
@@ -440,7 +468,9 @@ private:
         return {};
     }
 
-    Machine machine_{total};
+    static constexpr unsigned physical_bits = 46;
+    Machine machine_{total, physical_bits};
+    Oracle oracle_{machine_.table, machine_.memory, physical_bits};
     std::vector<Grant> grants_;
     Snapshot before_step_, before_promotion_;
     std::optional<DomainId> dying_;
