@@ -86,8 +86,8 @@ def test_create_console_destroy(machine):
     detach(machine)
     machine.must('pvn debug audit')
     # What still traps is named by the kernel that the domain was made of, or that somebody gives.
-    for traps in (json.loads(machine.must(f'pvn traps --json {domain}')) for domain in ('hello', '-k /boot/vmlinux dom0')):
-        check(traps and all(re.match(r'\w+\+0x', trap['place']) and trap['instruction'] for trap in traps), f'{traps}')
+    for traps in (parsed(machine.must(f'pvn traps --json {domain}')) for domain in ('hello', '-k /boot/vmlinux dom0')):
+        check(traps and all(re.match(r'[\w.]+\+0x', trap['place']) and trap['instruction'] for trap in traps), f'{traps}')
     refused(machine, 'pvn traps -k /boot/hello.cpio.gz dom0', r'pvn: /boot/hello.cpio.gz: not a kernel')
     machine.must('pvn pause hello')
     check('paused' in machine.must('pvn info hello'), 'a paused domain does not show as paused')

@@ -7,6 +7,7 @@ usage: run.py [TEST ...]        all tests, or the named ones; the log of each ma
 import json
 import sys
 import time
+import traceback
 
 import block_tests
 import boot_tests
@@ -39,9 +40,9 @@ def main():
                 with Machine(name, smp=getattr(test, 'smp', 2)) as machine:
                     machine.boot()
                     test(machine)
-        except Failure as failure:
-            failures.append(f'{name}: {str(failure).splitlines()[0]} (tests/system/run.py {name})')
-            print(f'  FAILED {name}: {failure}', flush=True)
+        except Exception as failure:  # also what a test did not expect: the others still run
+            failures.append(f'{name}: {(str(failure) or repr(failure)).splitlines()[0]} (tests/system/run.py {name})')
+            print(f'  FAILED {name}: {failure if isinstance(failure, Failure) else traceback.format_exc()}', flush=True)
         else:
             passed += 1
             print(f'  ok {name} {time.monotonic() - started:.1f} s', flush=True)
