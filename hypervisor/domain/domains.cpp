@@ -242,48 +242,6 @@ Result<Domain*> create(bool privileged, std::uint64_t limit, std::uint64_t p2m_f
     return &domain;
 }
 
-static Result<void> may_populate(LockedFrames const&, Domain const& domain, std::uint64_t pfn) PVN_UNCHECKED
-{
-    if (pfn >= domain.p2m.size()) return Fail{Error::range};
-    if (domain.p2m[pfn] != PVN_NO_FRAME) return Fail{Error::exists};
-    if (domain.frames >= domain.limit || domain.dying) return Fail{Error::no_memory};
-    return {};
-}
-
-Result<void> populate(Domain& domain, std::uint64_t pfn, MachineFrame const* wanted, free_frames::Contents contents)
-{
-    PVN_CHECK(may_populate(LockedFrames{}, domain, pfn));  // so that what is refused costs no clearing of a frame
-    std::optional<MachineFrame> frame;
-    if (wanted == nullptr)
-        frame = free_frames::allocate();
-    else if (free_frames::take(*wanted, contents))
-        frame = *wanted;
-    if (!frame) return Fail{Error::no_memory};
-    LockedFrames const table_lock;
-    if (auto const still = may_populate(table_lock, domain, pfn); !still) {
-        free_frames::free(*frame);
-        return still;
-    }
-    table_lock->assign(*frame, domain.id);
-    domain.p2m[pfn] = frame->raw();
-    machine.m2p[frame->raw()] = pfn;
-    ++domain.frames;
-    return {};
-}
-
-Result<void> give_back(Domain& domain, std::uint64_t pfn)
-{
-    LockedFrames const table_lock;
-    auto const frame = PVN_TRY(domain.frame(pfn));
-    PVN_CHECK(table_lock->release(frame, domain.id));
-    domain.p2m[pfn] = PVN_NO_FRAME;
-    machine.m2p[frame.raw()] = PVN_NO_FRAME;
-    tlb::flush_dropped(domain.id);  // it may have another owner next
-    free_frames::free(frame);
-    --domain.frames;
-    return {};
-}
-
 Result<void> pause(Domain& domain)
 {
     {
@@ -305,31 +263,6 @@ Result<void> unpause(Domain& domain)
         --domain.pause_count;
     }
     schedule::domain_changed(domain);
-    return {};
-}
-
-Result<void> set_context(Vcpu& vcpu, pvn_vcpu_context const& c)
-{
-    auto const in_slot = [](std::uint64_t address) { return address >= PVN_SLOT_BASE && address < PVN_SLOT_END; };
-    auto& domain = *vcpu.domain;
-    for (auto const address : {c.rip, c.rsp, c.fs_base, c.gs_base})
-        if (!cpu::canonical(address) || in_slot(address)) return Fail{Error::invalid};
-    if (c.flags != 0 || c.cs != 0 || c.ss != 0) return Fail{Error::invalid};  // starts in the guest kernel
-    LockedFrames const table_lock;
-    auto const root = PVN_TRY(domain.frame(c.root_pfn));
-    PVN_CHECK(table_lock->take_root(domain.id, root));
-    if (vcpu.root.raw() != 0) table_lock->drop_root(vcpu.root);
-    vcpu.root = root;
-    vcpu.loaded_on = no_cpu;
-    auto& r = vcpu.registers;
-    r = {};
-    r.rip = c.rip, r.rsp = c.rsp, r.rax = c.rax, r.rbx = c.rbx, r.rcx = c.rcx, r.rdx = c.rdx, r.rsi = c.rsi, r.rdi = c.rdi, r.rbp = c.rbp;
-    r.r8 = c.r8, r.r9 = c.r9, r.r10 = c.r10, r.r11 = c.r11, r.r12 = c.r12, r.r13 = c.r13, r.r14 = c.r14, r.r15 = c.r15;
-    r.rflags = (c.rflags & flags::arithmetic) | flags::interrupt | flags::reserved_one;
-    r.cs = PVN_KERNEL_CS | 1;
-    r.ss = PVN_KERNEL_SS | 1;
-    vcpu.fs_base = c.fs_base;
-    vcpu.gs_base = c.gs_base;
     return {};
 }
 
@@ -445,18 +378,6 @@ Result<void> destroy(DomainId id, std::uint64_t until, Breathe breathe)
     }
     event::raise_virq(PVN_VIRQ_DOMAIN);
     return {};
-}
-
-void frame_freed(DomainId owner, MachineFrame frame)
-{
-    auto const pfn = machine.m2p[frame.raw()];
-    machine.m2p[frame.raw()] = PVN_NO_FRAME;
-    auto* const domain = table[bounded(owner.raw(), table.size())].load();
-    if (domain != nullptr && pfn < domain->p2m.size() && domain->p2m[pfn] == frame.raw()) {
-        domain->p2m[pfn] = PVN_NO_FRAME;
-        --domain->frames;
-    }
-    free_frames::free(frame);
 }
 
 }  // namespace pvn::domains

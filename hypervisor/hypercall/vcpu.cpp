@@ -125,7 +125,7 @@ Outcome vcpu_set_user_gs(Vcpu& vcpu, Arguments const& a)
     }
     // Loading a selector replaces the base, which is the kernel's now.
     auto const kernel_base = cpu::read_gs_base();
-    asm volatile("mov %w0, %%gs" : : "r"(selector));
+    cpu::write_gs(selector);
     cpu::write_gs_base(kernel_base);
     __atomic_store_n(&vcpu.page->user_gs_base, base, __ATOMIC_RELAXED);
     return 0;

@@ -51,6 +51,16 @@ inline std::uint64_t read_gs_base() { std::uint64_t v; asm volatile("rdgsbase %0
 inline void write_fs_base(std::uint64_t v) { asm volatile("wrfsbase %0" : : "r"(v)); }  // v is canonical
 inline void write_gs_base(std::uint64_t v) { asm volatile("wrgsbase %0" : : "r"(v)); }  // v is canonical
 
+// The selector names data that can be loaded; the base becomes that of the descriptor.
+inline void write_gs(std::uint64_t selector) { asm volatile("mov %w0, %%gs" : : "r"(selector)); }
+inline std::uint16_t read_ldt() { std::uint16_t v; asm volatile("sldt %0" : "=r"(v)); return v; }
+inline void write_ldt(std::uint64_t selector) { asm volatile("lldt %w0" : : "r"(selector) : "memory"); }
+
+template <unsigned number>
+std::uint64_t read_debug() { std::uint64_t v; asm volatile("mov %%dr%c1, %0" : "=r"(v) : "i"(number)); return v; }
+template <unsigned number>
+void write_debug(std::uint64_t v) { asm volatile("mov %0, %%dr%c1" : : "r"(v), "i"(number)); }
+
 inline std::uint64_t read_tsc()
 {
     std::uint32_t low, high;

@@ -12,29 +12,29 @@ constexpr std::uint64_t hit_bits = 0xf, single_step = 1 << 14;  // of DR6
 
 void load(Vcpu const& vcpu)
 {
-    asm volatile("mov %0, %%dr7" : : "r"(always_one));
-    asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3" : : "r"(vcpu.debug_address[0]), "r"(vcpu.debug_address[1]),
-                 "r"(vcpu.debug_address[2]), "r"(vcpu.debug_address[3]));
-    asm volatile("mov %0, %%dr6" : : "r"(vcpu.debug_status));
+    cpu::write_debug<7>(always_one);
+    cpu::write_debug<0>(vcpu.debug_address[0]);
+    cpu::write_debug<1>(vcpu.debug_address[1]);
+    cpu::write_debug<2>(vcpu.debug_address[2]);
+    cpu::write_debug<3>(vcpu.debug_address[3]);
+    cpu::write_debug<6>(vcpu.debug_status);
 }
 
 }  // namespace
 
 void disarm(Vcpu const& vcpu)
 {
-    if ((vcpu.debug_control & enables) != 0) asm volatile("mov %0, %%dr7" : : "r"(always_one));
+    if ((vcpu.debug_control & enables) != 0) cpu::write_debug<7>(always_one);
 }
 
 void arm(Vcpu const& vcpu)
 {
-    if ((vcpu.debug_control & enables) != 0) asm volatile("mov %0, %%dr7" : : "r"(vcpu.debug_control));
+    if ((vcpu.debug_control & enables) != 0) cpu::write_debug<7>(vcpu.debug_control);
 }
 
 void forget_hit()
 {
-    std::uint64_t status;
-    asm volatile("mov %%dr6, %0" : "=r"(status));
-    asm volatile("mov %0, %%dr6" : : "r"(status & ~(hit_bits | single_step)));
+    cpu::write_debug<6>(cpu::read_debug<6>() & ~(hit_bits | single_step));
 }
 
 Result<void> write(Vcpu& vcpu, std::uint64_t index, std::uint64_t value)
@@ -65,11 +65,7 @@ Result<void> write(Vcpu& vcpu, std::uint64_t index, std::uint64_t value)
 Result<std::uint64_t> read(Vcpu& vcpu, std::uint64_t index)
 {
     if (index < 4) return vcpu.debug_address[index];
-    if (index == 6) {
-        std::uint64_t status;
-        asm volatile("mov %%dr6, %0" : "=r"(status));
-        return vcpu.debug_status = status;
-    }
+    if (index == 6) return vcpu.debug_status = cpu::read_debug<6>();
     if (index == 7) return vcpu.debug_control;
     return Fail{Error::invalid};
 }

@@ -59,9 +59,7 @@ Result<void> set(Vcpu& vcpu, std::uint64_t address, std::uint64_t entries)
 void load(Vcpu const& vcpu)
 {
     auto& self = this_cpu();
-    std::uint16_t loaded;
-    asm volatile("sldt %0" : "=r"(loaded));
-    if (vcpu.ldt_entries == 0 && loaded == 0) return;
+    if (vcpu.ldt_entries == 0 && cpu::read_ldt() == 0) return;
 
     // All 16 places: no page of the former table stays in sight.
     for (std::size_t i = 0; i < vcpu.ldt.size(); ++i)
@@ -77,7 +75,7 @@ void load(Vcpu const& vcpu)
         self.gdt[ldt_selector / 8 + 1] = base >> 32;
         selector = ldt_selector;
     }
-    asm volatile("lldt %w0" : : "r"(selector) : "memory");
+    cpu::write_ldt(selector);
 }
 
 void free(Vcpu& vcpu)
