@@ -27,7 +27,8 @@ void guest_main()
     CHECK_EQUAL(hypercall(PVN_MEMORY_POPULATE, list, 1), -PVN_E_EXISTS);
     auto const entry = guest::entry_of(reinterpret_cast<std::uint64_t>(page));
     CHECK_EQUAL(guest::write_entry(entry, 0), 0);
-    CHECK_EQUAL(hypercall(PVN_MEMORY_GIVE_BACK, list, 2), 1);
+    std::uint64_t const thrice[] = {pfns[0], pfns[0], pfns[0]};
+    CHECK_EQUAL(hypercall(PVN_MEMORY_GIVE_BACK, reinterpret_cast<std::uint64_t>(thrice), 3), 1);
     CHECK_EQUAL(query().frames, before.frames - 1);
     CHECK_EQUAL(guest::p2m()[pfns[0]], PVN_NO_FRAME);
     CHECK_EQUAL(hypercall(PVN_MEMORY_GIVE_BACK, list, 1), -PVN_E_RANGE);

@@ -51,6 +51,37 @@ void guest_main()
     CHECK_EQUAL(hypercall(PVN_MMU_UPDATE_VA, address, 0, 4), -PVN_E_INVALID);
     CHECK_EQUAL(hypercall(PVN_MMU_UPDATE_VA, PVN_SLOT_VCPU_PAGE, 0, 0), -PVN_E_BAD_ADDRESS);
 
+    // Addresses that are none, with and without a flush.
+    for (auto const none : {0x0000800000000000ul, 0xffff7fffffffffful, 0x8000000000000000ul}) {
+        CHECK_EQUAL(hypercall(PVN_MMU_INVALIDATE_PAGE, none), -PVN_E_INVALID);
+        for (auto const flags : {0ul, std::uint64_t{PVN_MMU_INVALIDATE}}) CHECK_EQUAL(hypercall(PVN_MMU_UPDATE_VA, none, 0, flags), -PVN_E_BAD_ADDRESS);
+    }
+    for (auto const any : {0ul, address, PVN_SLOT_BASE, 0xfffffffffffffffful}) CHECK_EQUAL(hypercall(PVN_MMU_INVALIDATE_PAGE, any), 0);
+    CHECK_EQUAL(hypercall(PVN_MMU_FLUSH_VCPUS, std::uint64_t{1} << 63, PVN_MMU_FLUSH_ALL), -PVN_E_NOT_FOUND);
+
+    // Within a batch, each call sees what the one before it has done to the tables above the entry.
+    auto* const other_table = static_cast<std::uint64_t*>(guest::allocate_page());
+    CHECK_EQUAL(guest::protect(other_table, false), 0);
+    CHECK_EQUAL(guest::promote(guest::pfn_of(other_table), 1), 0);
+    auto const above = guest::entry_of(address, 2);
+    auto const first_table = guest::read_entry(above);
+    constexpr std::uint64_t index = address >> 12 & 511;
+    auto const marked = [&](std::uint64_t n) { return mfn(data) * 4096 | 5 | n << 9; };  // bits that are the guest's own
+    pvn_call batch[] = {
+        {PVN_MMU_UPDATE_VA, 77, {address, marked(1)}},
+        {PVN_MMU_WRITE, 77, {above, mfn(other_table) * 4096 | 7}},
+        {PVN_MMU_UPDATE_VA, 77, {address, marked(2)}},
+        {PVN_MMU_WRITE, 77, {above, first_table}},
+        {PVN_MMU_UPDATE_VA, 77, {address, marked(3)}},
+        {PVN_MMU_WRITE, 77, {above, 0}},
+        {PVN_MMU_UPDATE_VA, 77, {address, marked(4)}},
+        {PVN_MMU_WRITE, 77, {above, first_table}},
+    };
+    CHECK_EQUAL(hypercall(PVN_MULTI, reinterpret_cast<std::uint64_t>(batch), 8), 0);
+    for (unsigned i = 0; i < 8; ++i) CHECK_EQUAL(batch[i].result, i == 6 ? -PVN_E_BAD_ADDRESS : 0);
+    CHECK_EQUAL(guest::read_entry(entry), marked(3));
+    CHECK_EQUAL(other_table[index], marked(2));
+
     // The same by the place of the entry.
     CHECK_EQUAL(hypercall(PVN_MMU_WRITE, entry, mfn(data) * 4096 | 7, 0), 0);
     data[0] = 0;

@@ -118,5 +118,12 @@ void guest_main()
     CHECK_EQUAL(hypercall(PVN_SCHED_POLL, 0x1000, 1, 0), -PVN_E_BAD_ADDRESS);
     list[0] = PVN_EVENT_PORTS;
     CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 0), -PVN_E_INVALID);
+    // Of every port, whether there is such a one or not.
+    for (std::uint32_t any = 0; any <= PVN_EVENT_PORTS + 64; ++any) {
+        list[0] = any;
+        CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 1), any == 0 || any >= PVN_EVENT_PORTS ? -PVN_E_INVALID : 0);
+    }
+    list[0] = 0xffffffff;
+    CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 1), -PVN_E_INVALID);
     CHECK_EQUAL(upcalls, 4);
 }

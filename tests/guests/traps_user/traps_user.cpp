@@ -6,7 +6,7 @@
 char const guest_name[] = "traps_user";
 
 #define NAMES(X) X(ud2) X(divide) X(int3) X(int4) X(int80) X(int21) X(hlt) X(cli) X(in) X(wrmsr) X(not_canonical) X(read_absent) X(write_absent) \
-    X(write_protected) X(fetch) X(kernel_page) X(slot) X(segment) X(upcall) X(step) X(nops)
+    X(write_protected) X(fetch) X(kernel_page) X(slot) X(segment) X(upcall) X(sysenter) X(lldt) X(swapgs) X(step) X(nops)
 #define DECLARE(name) extern "C" char user_##name[], after_##name[];
 NAMES(DECLARE)
 #define BODY(name, instruction) ".global user_" #name ", after_" #name "\nuser_" #name ": " instruction "\nafter_" #name ": ud2\n"
@@ -14,7 +14,9 @@ asm(".section .user, \"ax\"\n" BODY(ud2, "ud2") BODY(divide, "divq user_zero(%ri
     BODY(int21, "int $0x21") BODY(hlt, "hlt") BODY(cli, "cli") BODY(in, "in $0x20, %al") BODY(wrmsr, "wrmsr") BODY(not_canonical, "mov (%rax), %rbx")
     BODY(read_absent, "mov 0x12345678, %bl") BODY(write_absent, "movb $1, 0x12345678") BODY(write_protected, "movb $1, user_zero(%rip)")
     BODY(fetch, "jmp *%r15") BODY(kernel_page, "mov 0xffffffff80200000, %bl") BODY(slot, "mov (%r15), %bl")
-    BODY(segment, "movw user_zero + 8(%rip), %fs") BODY(upcall, "int $0x82") BODY(step, "nop") BODY(nops, "nop; nop; nop")
+    BODY(segment, "movw user_zero + 8(%rip), %fs") BODY(upcall, "int $0x82") BODY(sysenter, "sysenter")
+    BODY(lldt, "lldt user_zero(%rip)") BODY(swapgs, "swapgs")
+    BODY(step, "nop") BODY(nops, "nop; nop; nop")
     "user_zero: .quad 0, 0x1000\n.text\n");
 
 namespace {
@@ -70,6 +72,10 @@ void guest_main()
     (void)readable;
     std::uint64_t zero = 0;
     asm("lea user_zero(%%rip), %0" : "=r"(zero));
+    // SYSENTER has no entry point, which is #GP; AMD's CPUs do not know it in long mode at all.  [sdm/2] and [apm/3] SYSENTER
+    std::uint32_t leaf = 0, vendor, rest, more;
+    asm("cpuid" : "+a"(leaf), "=b"(vendor), "=c"(rest), "=d"(more));
+    bool const has_sysenter = vendor == 0x756e6547;  // "Genu"
     Case const cases[] = {
         {user_ud2, user_ud2, 6, 0, 0},
         {user_divide, user_divide, 0, 0, 0},
@@ -82,6 +88,9 @@ void guest_main()
         {user_cli, user_cli, 13, 0, 0},
         {user_in, user_in, 13, 0, 0},
         {user_wrmsr, user_wrmsr, 13, 0, 0},
+        {user_sysenter, user_sysenter, has_sysenter ? 13u : 6u, 0, 0},
+        {user_lldt, user_lldt, 13, 0, 0},
+        {user_swapgs, user_swapgs, 13, 0, 0},
         {user_segment, user_segment, 13, 0x1000, 0},
         {user_not_canonical, user_not_canonical, 13, 0, 0},
         {user_read_absent, user_read_absent, 14, 4, 0x12345678},
