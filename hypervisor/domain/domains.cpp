@@ -83,7 +83,8 @@ void free_own(Domain& domain, Breathe breathe) PVN_UNCHECKED  // nobody else kno
     if (domain.page_frame.raw() != 0) free_own_frame(domain.page_frame.raw() * page_size);
     for (auto* const vcpu : domain.all_vcpus()) {
         if (vcpu == nullptr) continue;
-        if (vcpu->page_frame.raw() != 0) free_own_frame(vcpu->page_frame.raw() * page_size);
+        for (auto const frame : {vcpu->page_frame, vcpu->stack_frame})
+            if (frame.raw() != 0) free_own_frame(frame.raw() * page_size);
         if (vcpu->fpu != nullptr) free_own_frame(frame_of(vcpu->fpu).raw() * page_size);
         io_bitmap::free(*vcpu);
         ldt::free(*vcpu);
@@ -103,10 +104,11 @@ bool build_vcpu(Domain& domain, std::uint32_t number)
     domain.vcpus[number] = &vcpu;
     vcpu.domain = &domain;
     vcpu.id = VcpuId{number};
-    auto const page = allocate_own_frame(), fpu = allocate_own_frame();
-    if (page != 0) vcpu.page_frame = MachineFrame{page / page_size};
+    auto const page = allocate_own_frame(), stack = allocate_own_frame(), fpu = allocate_own_frame();
+    vcpu.page_frame = MachineFrame{page / page_size};  // 0: none
+    vcpu.stack_frame = MachineFrame{stack / page_size};
     if (fpu != 0) vcpu.fpu = physical_pointer(fpu);
-    if (page == 0 || fpu == 0) return false;
+    if (page == 0 || stack == 0 || fpu == 0) return false;
     vcpu.page = static_cast<pvn_vcpu_page*>(physical_pointer(page));
     vcpu.page->event_mask = 1;
     vcpu.page->vcpu_id = number;

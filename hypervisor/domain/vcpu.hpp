@@ -56,6 +56,7 @@ struct Vcpu {
 
     // Valid always.
     MachineFrame root{};         // level-4 table, promoted; 0: none, it has not been initialised
+    MachineFrame stack_frame{};  // on which the CPU enters ring 0 while it is active; hostile memory
     MachineFrame page_frame{};
     pvn_vcpu_page* page{};       // hostile memory
     std::array<std::uint64_t, 4> descriptor{};  // GDT entries PVN_GDT_FIRST_OWN..

@@ -43,8 +43,8 @@ struct [[gnu::packed]] TaskState {
 };
 static_assert(sizeof(TaskState) == 104);
 
-constexpr std::uint64_t slot_stacks[] = {slot::entry_stack, slot::nmi_stack, slot::debug_stack, slot::double_fault_stack,
-                                         slot::machine_check_stack};
+// The stacks that are each CPU's own.
+constexpr std::uint64_t slot_stacks[] = {slot::nmi_stack, slot::debug_stack, slot::double_fault_stack, slot::machine_check_stack};
 
 // Loads a data segment register; null if the guest has changed the descriptor so that it cannot be loaded any more.
 #define LOAD_SELECTOR(register_name, value)                                                                                 \
@@ -264,9 +264,9 @@ void load(Vcpu& vcpu)
 {
     auto& self = this_cpu();
     auto& domain = *vcpu.domain;
-    // Rule 6: leftovers on the stacks of the slot are the former vCPU's.  The CPU has noted which it wrote to ([sdm/3] 4.8).  They are
-    // cleared, through the direct map, when it has forgotten what it remembers of these entries: so an NMI, whenever it comes, is
-    // either cleared away here or noted for the next time.
+    // Rule 6: the entry stack is the vCPU's own, but leftovers on the CPU's stacks are the former one's.  The CPU has noted which it wrote
+    // to ([sdm/3] 4.8).  They are cleared, through the direct map, when it has forgotten what it remembers of these entries: so an NMI,
+    // whenever it comes, is either cleared away here or noted for the next time.
     std::array<std::uint64_t, std::size(slot_stacks)> written;
     std::size_t count = 0;
     for (auto const stack : slot_stacks) {
@@ -276,6 +276,7 @@ void load(Vcpu& vcpu)
         std::atomic_ref{entry}.fetch_and(~paging::dirty);
     }
 
+    map_slot_page(self, slot::entry_stack, vcpu.stack_frame.raw() * page_size | paging::read_write);
     map_slot_page(self, slot::vcpu_page, vcpu.page_frame.raw() * page_size | paging::read_write);
     map_slot_page(self, slot::domain_page, domain.page_frame.raw() * page_size | paging::read_write);
     io_bitmap::load(vcpu);
