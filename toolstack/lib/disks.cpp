@@ -7,17 +7,16 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <spawn.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <filesystem>
-#include <span>
+#include <optional>
+
+#include "lib/network_block.hpp"
 
 namespace pvn::tools {
 namespace {
@@ -25,13 +24,6 @@ namespace {
 constexpr char block[] = "block";
 
 std::string what(std::uint16_t domain, unsigned number) { return fmt::format("{} of domain {}", disk_name(number), domain); }
-
-// What is in a pipe by now, of which the writer has gone.
-std::size_t read_some(int descriptor, std::span<char> to)
-{
-    auto const got = read(descriptor, to.data(), to.size());
-    return got > 0 ? static_cast<std::size_t>(got) : 0;
-}
 
 File open_file(std::string const& path, int flags)
 {
@@ -108,68 +100,6 @@ private:
     std::string name_;
 };
 
-// qemu-nbd, to its end; what it says, if that is not well.
-std::string run_qemu_nbd(std::vector<std::string> words)
-{
-    words.insert(words.begin(), "qemu-nbd");
-    std::vector<char*> arguments;
-    for (auto& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    std::array<int, 2> ends{};
-    if (pipe2(ends.data(), O_CLOEXEC) != 0) return std::strerror(errno);
-    File const ours{ends[0]};
-    pid_t child = 0;
-    int failed = 0;
-    {
-        File const theirs{ends[1]};
-        posix_spawn_file_actions_t actions;
-        posix_spawn_file_actions_init(&actions);
-        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-        posix_spawn_file_actions_adddup2(&actions, theirs.get(), 2);
-        failed = posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
-        posix_spawn_file_actions_destroy(&actions);
-    }
-    if (failed != 0) return fmt::format("qemu-nbd cannot be started: {}; it is in Debian's package qemu-utils", std::strerror(failed));
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
-    std::array<char, 1024> text{};
-    auto const size = read_some(ours.get(), text);
-    std::string_view said{text.data(), size};
-    said = said.substr(0, said.find('\n'));
-    return said.empty() ? "qemu-nbd failed" : std::string{said};
-}
-
-std::uint64_t sectors_of(std::string const& device)
-{
-    std::uint64_t bytes = 0;
-    File const file{open(device.c_str(), O_RDONLY | O_CLOEXEC)};
-    return file.get() >= 0 && ioctl(file.get(), BLKGETSIZE64, &bytes) == 0 ? bytes / 512 : 0;
-}
-
-// An image of another format than raw: qemu-nbd reads it, as a device of its own.
-std::string connect_nbd(DiskConfig const& disk)
-{
-    constexpr unsigned devices = 16;  // that Linux makes
-    for (unsigned number = 0; number < devices; ++number) {
-        auto const device = fmt::format("/dev/nbd{}", number);
-        std::error_code none;
-        if (!std::filesystem::exists(device, none) || std::filesystem::exists(fmt::format("/sys/block/nbd{}/pid", number), none)) continue;
-        std::vector<std::string> words{"--connect=" + device, "--fork", "--format=" + disk.format};
-        if (disk.read_only) words.emplace_back("--read-only");
-        words.push_back(disk.target);
-        if (auto const why = run_qemu_nbd(words); !why.empty()) throw Problem{fmt::format("cannot use {} as a disk: {}", disk.target, why)};
-        // It says that it serves before the device has its size, of which nothing tells.
-        for (auto const until = in(std::chrono::seconds{10}); sectors_of(device) == 0; usleep(5000)) {
-            if (std::chrono::steady_clock::now() < until) continue;
-            (void)run_qemu_nbd({"--disconnect", device});
-            throw Problem{fmt::format("cannot use {} as a disk: {} gets no size from qemu-nbd", disk.target, device)};
-        }
-        return device;
-    }
-    throw Problem{fmt::format("no network block device is free for {}; `modprobe nbd` makes some", disk.target)};
-}
-
 // What a place in the store says that was made for it.
 struct Made {
     std::string kind, device;  // "loop", "nbd" or "": the target itself
@@ -177,10 +107,7 @@ struct Made {
 
 void end_device_of(Made const& made)
 {
-    if (made.kind == "nbd") {
-        if (auto const why = run_qemu_nbd({"--disconnect", made.device}); !why.empty()) fmt::print(stderr, "pvn: {} is left: {}\n", made.device, why);
-        return;
-    }
+    if (made.kind == "nbd") return end_network_block(made.device);
     if (made.kind != "loop") return;
     File const file{open(made.device.c_str(), O_RDONLY | O_CLOEXEC)};
     if (file.get() >= 0) (void)ioctl(file.get(), LOOP_CLR_FD, 0);  // one that is open somewhere ends when it is closed
@@ -243,9 +170,11 @@ void attach_disk(StoreClient& store, std::uint16_t domain, unsigned number, Disk
     check_unused(store, target, disk);
     if (store.find(place.back())) throw Problem{fmt::format("domain {} has a disk {} already", domain, disk_name(number))};
     std::optional<Loop> loop;
+    std::optional<NetworkBlock> served;
     Made made{"", disk.target};
     if (disk.format != "raw") {
-        made = {"nbd", connect_nbd(disk)};
+        served.emplace(disk);
+        made = {"nbd", served->name()};
     } else if (target.is_file) {
         loop.emplace(disk);
         made = {"loop", loop->name()};
@@ -256,9 +185,9 @@ void attach_disk(StoreClient& store, std::uint16_t domain, unsigned number, Disk
                      {"wanted-sector-size", std::to_string(disk.sector_size)}, {"made", made.kind}, {"device", made.device}});
         wait_for_offer(store, place, fmt::format("{} ({})", what(domain, number), disk.target));
         if (loop) loop->keep();
+        if (served) served->keep();
     } catch (...) {
         remove_places(store, place);
-        if (made.kind == "nbd") end_device_of(made);
         throw;
     }
 }

@@ -10,11 +10,23 @@
 
 #include "lib/domain_builder.hpp"
 #include "lib/keeper.hpp"
+#include "lib/network_block.hpp"
 
 namespace pvn::tools {
 namespace {
 
 void note(std::string const& what) { fmt::print(stderr, "pvn: {}\n", what); }
+
+void end_abandoned_devices(std::vector<pvn_domain_info> const& running)
+{
+    std::vector<std::uint16_t> ids;
+    for (auto const& info : running) ids.push_back(info.id);
+    try {
+        end_abandoned_network_blocks(ids);
+    } catch (Problem const& problem) {
+        note(fmt::format("what an interrupted pvn had connected is left: {}", problem.what()));
+    }
+}
 
 // We hold the lock, so whoever was building it builds no more.
 void remove_unfinished(Hypervisor const& hypervisor, Registry const& registry, Record const& record, std::vector<pvn_domain_info> const& running)
@@ -66,6 +78,7 @@ std::vector<Known> all_domains(Hypervisor const& hypervisor, Registry& registry)
     });
     for (auto& record : records)
         if (!alive(record.keeper)) give_keeper(registry, record);
+    end_abandoned_devices(running);
 
     std::vector<Known> known;
     for (auto const& info : changed ? hypervisor.domains() : running) {
