@@ -15,7 +15,7 @@
 /* Copies out of a front end that are made in one hypercall. */
 #define COPIES		256
 /* Copies to a front end: each page of it, and each page or fragment of the packet's, begins one. */
-#define COPIES_OUT	(2 * (PVN_NET_PACKET_MAX / PAGE_SIZE + 1) + MAX_SKB_FRAGS + 2)
+#define COPIES_OUT	(2 * PVN_NET_PAGES + MAX_SKB_FRAGS + 2)
 
 struct back_ring {
 	struct pvn_back_ring shared;
@@ -32,6 +32,7 @@ struct back_queue {
 	struct back_ring receive;
 	/* of what the guest sends; NAPI's */
 	struct napi_struct napi;
+	struct page_pool *pool;
 	struct sk_buff_head taken;	/* being copied */
 	struct pvn_net_send piece[PVN_NET_FRAGMENTS];
 	unsigned int copies;

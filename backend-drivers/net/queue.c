@@ -8,12 +8,15 @@
 #include <linux/io.h>
 #include <linux/ktime.h>
 #include <linux/slab.h>
+#include <net/page_pool/helpers.h>
 
 #include "back.h"
 #include "net/offload.h"
 
 /* So much of a large packet is where Linux looks for headers; the rest in pages. */
 #define HEADERS		256
+/* A packet of so many pages is large. */
+#define LARGE		4
 /* So long a packet waits for a guest that gives no buffers. */
 #define STALL		HZ
 #define CREDIT_PERIOD	(NSEC_PER_SEC / 20)
@@ -65,25 +68,43 @@ static struct pvn_net_send sent_in(struct back_queue *queue, u32 index)
 	return message;
 }
 
-/* Room for @total bytes: headers, then pages. */
-static struct sk_buff *make_skb(struct back_queue *queue, unsigned int total)
+/* One page more of it.  False: no memory. */
+static bool add_page(struct back_queue *queue, struct sk_buff *skb, unsigned int bytes)
 {
-	unsigned int linear = total <= ETH_FRAME_LEN + 64 ? total : HEADERS;
-	struct sk_buff *skb = napi_alloc_skb(&queue->napi, linear);
-	unsigned int left = total - linear;
+	struct page *page = page_pool_dev_alloc_pages(queue->pool);
 
+	if (page)
+		skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, 0, bytes, PAGE_SIZE);
+	return page;
+}
+
+/*
+ * Room for the packet whose pieces are in queue->piece: headers, then pages.  A large one has a page for each piece where that can be,
+ * so that each is one copy; others have full pages.
+ */
+static struct sk_buff *make_skb(struct back_queue *queue, unsigned int total, unsigned int pieces)
+{
+	unsigned int linear = total <= ETH_FRAME_LEN + 64 ? total : HEADERS, left, i;
+	unsigned int most = min_t(unsigned int, PFN_UP(total) + 2, MAX_SKB_FRAGS + (queue->piece[0].bytes <= HEADERS));
+	bool large = pieces >= LARGE && pieces <= most;
+	struct sk_buff *skb;
+
+	if (large)
+		linear = min_t(unsigned int, queue->piece[0].bytes, HEADERS);
+	skb = napi_alloc_skb(&queue->napi, linear);
 	if (!skb)
 		return NULL;
+	skb_mark_for_recycle(skb);
 	skb_put(skb, linear);
-	while (left) {
+	for (i = 0, left = total - linear; left; i++) {
 		unsigned int part = min_t(unsigned int, left, PAGE_SIZE);
-		struct page *page = dev_alloc_page();
 
-		if (!page) {
+		if (large)
+			part = queue->piece[i].bytes - (i ? 0 : linear);
+		if (part && !add_page(queue, skb, part)) {
 			kfree_skb(skb);
 			return NULL;
 		}
-		skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, 0, part, PAGE_SIZE);
 		left -= part;
 	}
 	return skb;
@@ -160,7 +181,7 @@ static bool deliver(struct back_queue *queue)
 		memset(skb->cb, 0, sizeof(offload));
 		skb->dev = dev;
 		skb_reset_mac_header(skb);
-		if (!fine || !pvn_take_offload(skb, &offload)) {
+		if (!fine || !pskb_may_pull(skb, ETH_HLEN) || !pvn_take_offload(skb, &offload)) {
 			/* Of what a guest says of its own packets only it suffers. */
 			dev_core_stats_rx_dropped_inc(dev);
 			kfree_skb(skb);
@@ -201,7 +222,7 @@ static int take_packet(struct back_queue *queue, u32 index, unsigned int there)
 	} while (piece[count++].flags & PVN_NET_MORE);
 	if (bytes != piece[0].total || bytes < ETH_HLEN || bytes > PVN_NET_PACKET_MAX)
 		return -1;
-	skb = make_skb(queue, bytes);
+	skb = make_skb(queue, bytes, count);
 	if (!skb) {
 		dev_core_stats_rx_dropped_inc(queue->back->dev);
 		return count;
@@ -319,51 +340,92 @@ static bool has_buffers(struct back_queue *queue, unsigned int count)
 	return READ_ONCE(ring->shared.ring->requests_produced) - ring->done >= count;
 }
 
+static unsigned int runs_in(unsigned int offset, unsigned int bytes)
+{
+	return bytes ? PFN_UP(offset_in_page(offset) + bytes) : 0;
+}
+
+/* How often it goes on in another page. */
+static unsigned int runs_of(struct sk_buff *skb)
+{
+	unsigned int count = runs_in(offset_in_page(skb->data), skb_headlen(skb)), i;
+
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
+		count += runs_in(skb_frag_off(&skb_shinfo(skb)->frags[i]), skb_frag_size(&skb_shinfo(skb)->frags[i]));
+	return count;
+}
+
+/* Pages of the guest's that it takes.  @by_runs: one for each run of bytes, not as few as can be. */
+static unsigned int pages_for(struct sk_buff *skb, bool *by_runs)
+{
+	unsigned int pages = DIV_ROUND_UP(skb->len, PAGE_SIZE), runs;
+
+	*by_runs = false;
+	if (pages < LARGE)
+		return pages;
+	runs = runs_of(skb);
+	*by_runs = runs <= min_t(unsigned int, pages + 2, PVN_NET_PAGES);
+	return *by_runs ? runs : pages;
+}
+
+/* As run_at(), of what is not empty. */
+static unsigned int next_run(struct place *place, phys_addr_t *address)
+{
+	unsigned int bytes;
+
+	while (!(bytes = run_at(place, address)))
+		advance(place, 0);
+	return bytes;
+}
+
 /* Into the guest's buffers, one after the other.  False: it did not grant them. */
-static bool copy_packet(struct back_queue *queue, struct sk_buff *skb, const struct pvn_net_offload *offload, unsigned int pages)
+static bool copy_packet(struct back_queue *queue, struct sk_buff *skb, const struct pvn_net_offload *offload, unsigned int pages,
+			bool by_runs)
 {
 	struct back_ring *ring = &queue->receive;
+	struct pvn_grant_copy *copy = queue->copy_out;
 	struct place place = { .skb = skb, .fragment = -1 };
-	unsigned int left = skb->len, copies = 0, page;
+	unsigned int left = skb->len, page;
 
 	for (page = 0; page < pages; page++) {
-		u32 index = ring->done + page;
-		u32 ref = READ_ONCE(((struct pvn_net_buffer *)(ring->shared.mapped.address +
-							       PVN_NET_BUFFER_OFFSET(index % queue->slots)))->ref);
-		unsigned int bytes = min_t(unsigned int, left, PAGE_SIZE), done = 0;
-		struct pvn_net_received *received = ring->shared.mapped.address + PVN_NET_RECEIVED_OFFSET(queue->pages, index % queue->slots);
+		u32 slot = (ring->done + page) % queue->slots;
+		struct pvn_net_buffer *buffer = ring->shared.mapped.address + PVN_NET_BUFFER_OFFSET(slot);
+		struct pvn_net_received *received = ring->shared.mapped.address + PVN_NET_RECEIVED_OFFSET(queue->pages, slot);
+		phys_addr_t address;
+		unsigned int run = next_run(&place, &address), bytes = by_runs ? run : min_t(unsigned int, left, PAGE_SIZE), done = 0;
+		u32 ref = READ_ONCE(buffer->ref);
 
-		while (done < bytes) {
-			phys_addr_t address;
-			unsigned int part = min_t(unsigned int, run_at(&place, &address), bytes - done);
+		for (;;) {
+			unsigned int part = min(run, bytes - done);
 
-			if (!part) {	/* an empty part of the packet */
-				advance(&place, 0);
-				continue;
-			}
-			if (copies == COPIES_OUT)
+			if (copy == queue->copy_out + COPIES_OUT)
 				return false;
-			queue->copy_out[copies++] = (struct pvn_grant_copy){
+			*copy++ = (struct pvn_grant_copy){
 				.local = address, .ref = ref, .domain = queue->back->end.device->other_domain,
 				.flags = PVN_GRANT_COPY_TO, .offset = done, .bytes = part,
 			};
 			done += part;
 			advance(&place, part);
+			if (done == bytes)
+				break;
+			run = next_run(&place, &address);
 		}
 		left -= bytes;
 		*received = (struct pvn_net_received){ .bytes = bytes, .flags = left ? PVN_NET_MORE : 0 };
 		if (!page)
 			received->offload = *offload;
 	}
-	return !pvn_hypercall(PVN_GRANT_COPY, queue->copy_out, copies);
+	return !pvn_hypercall(PVN_GRANT_COPY, queue->copy_out, copy - queue->copy_out);
 }
 
 netdev_tx_t back_queue_give(struct back_queue *queue, struct sk_buff *skb)
 {
 	struct netdev_queue *txq = transmit_queue(queue);
-	unsigned int pages = DIV_ROUND_UP(skb->len, PAGE_SIZE), bytes = skb->len;
+	unsigned int bytes = skb->len, pages;
 	struct pvn_net_offload offload;
+	bool by_runs;
 
+	pages = pages_for(skb, &by_runs);
 	if (READ_ONCE(queue->broken) || bytes > PVN_NET_PACKET_MAX || pages > queue->slots || !pvn_offload_of(skb, &offload))
 		goto drop;
 	if (!has_buffers(queue, pages)) {
@@ -380,7 +442,7 @@ netdev_tx_t back_queue_give(struct back_queue *queue, struct sk_buff *skb)
 	}
 	if (READ_ONCE(queue->broken))
 		goto drop;
-	if (!copy_packet(queue, skb, &offload, pages)) {
+	if (!copy_packet(queue, skb, &offload, pages, by_runs)) {
 		give_up(queue, "did not grant the buffers that it gave");
 		goto drop;
 	}
@@ -419,6 +481,22 @@ static void no_buffers(struct timer_list *timer)
 
 /* --- the rings -------------------------------------------------------------------------------------------------- */
 
+static int make_pool(struct back_queue *queue)
+{
+	struct page_pool_params params = {
+		.pool_size = queue->slots,
+		.nid = NUMA_NO_NODE,
+		.napi = &queue->napi,
+		.netdev = queue->back->dev,
+	};
+	struct page_pool *pool = page_pool_create(&params);
+
+	if (IS_ERR(pool))
+		return PTR_ERR(pool);
+	queue->pool = pool;
+	return 0;
+}
+
 static int open_ring(struct back_queue *queue, struct back_ring *ring, const char *prefix, irq_handler_t handler, const char *name)
 {
 	ring->done = ring->told = 0;
@@ -427,8 +505,10 @@ static int open_ring(struct back_queue *queue, struct back_ring *ring, const cha
 
 int back_queue_open(struct back_queue *queue)
 {
-	int error;
+	int error = make_pool(queue);
 
+	if (error)
+		return error;
 	__skb_queue_head_init(&queue->taken);
 	timer_setup(&queue->more_credit, credit_is_there, 0);
 	timer_setup(&queue->stall, no_buffers, 0);
@@ -453,6 +533,7 @@ void back_queue_close(struct back_queue *queue)
 	del_timer_sync(&queue->stall);
 	napi_disable(&queue->napi);
 	del_timer_sync(&queue->more_credit);
+	page_pool_destroy(queue->pool);
 	netif_napi_del(&queue->napi);
 	pvn_close_back_ring(&queue->send.shared, queue);
 	pvn_close_back_ring(&queue->receive.shared, queue);

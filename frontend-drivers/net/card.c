@@ -230,8 +230,7 @@ static void go_live(struct card *card)
 		netif_tx_wake_all_queues(card->dev);
 	rtnl_unlock();
 	for (i = 0; i < card->count; i++) {
-		net_queue_fill(&card->queues[i]);
-		local_bh_disable();
+		local_bh_disable();	/* it also gives the first pages */
 		napi_schedule(&card->queues[i].napi);
 		local_bh_enable();
 	}

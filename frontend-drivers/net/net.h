@@ -32,6 +32,7 @@ struct net_queue {
 	struct net_ring send, receive;
 	struct sk_buff **skb;		/* sent, by the packet's last slot */
 	unsigned int *sent_bytes;	/* likewise */
+	struct page_pool *pool;		/* of pages to be filled; NAPI's */
 	struct page **page;		/* given to be filled, by slot */
 };
 
@@ -52,7 +53,5 @@ int net_queue_open(struct net_queue *queue);
 void net_queue_close(struct net_queue *queue);
 netdev_tx_t net_queue_send(struct net_queue *queue, struct sk_buff *skb);
 int net_queue_poll(struct napi_struct *napi, int budget);
-/* Gives buffers for as many slots as are free. */
-void net_queue_fill(struct net_queue *queue);
 
 #endif

@@ -6,6 +6,7 @@
 #include <linux/etherdevice.h>
 #include <linux/interrupt.h>
 #include <linux/slab.h>
+#include <net/page_pool/helpers.h>
 
 #include "net.h"
 #include "offload.h"
@@ -184,7 +185,8 @@ static void take_sent(struct net_queue *queue, int budget)
 
 /* --- packets in ------------------------------------------------------------------------------------------------- */
 
-void net_queue_fill(struct net_queue *queue)
+/* Gives pages for as many slots as are free. */
+static void fill(struct net_queue *queue)
 {
 	struct net_ring *ring = &queue->receive;
 
@@ -193,7 +195,7 @@ void net_queue_fill(struct net_queue *queue)
 		struct pvn_net_buffer *buffer = (void *)ring->shared.ring + PVN_NET_BUFFER_OFFSET(slot);
 
 		if (!queue->page[slot]) {
-			struct page *page = dev_alloc_page();
+			struct page *page = page_pool_dev_alloc_pages(queue->pool);
 
 			if (!page) {
 				/* The back end may have none left to tell us of. */
@@ -219,8 +221,11 @@ static void refill(struct timer_list *timer)
 
 static struct pvn_net_received received_in(struct net_queue *queue, u32 index)
 {
-	return *(volatile struct pvn_net_received *)((void *)queue->receive.shared.ring +
-						     PVN_NET_RECEIVED_OFFSET(queue->pages, index % queue->slots));
+	struct pvn_net_received received;
+
+	memcpy(&received, (void *)queue->receive.shared.ring + PVN_NET_RECEIVED_OFFSET(queue->pages, index % queue->slots), sizeof(received));
+	barrier();	/* copied, before it is looked at */
+	return received;
 }
 
 /*
@@ -231,7 +236,8 @@ static struct sk_buff *make_skb(struct net_queue *queue, const struct pvn_net_re
 {
 	struct net_ring *ring = &queue->receive;
 	bool whole = count == 1 && piece[0].bytes <= COPY_WHOLE;
-	struct sk_buff *skb = napi_alloc_skb(&queue->napi, whole ? COPY_WHOLE : HEADERS);
+	unsigned int linear = whole ? COPY_WHOLE : count > MAX_SKB_FRAGS ? piece[0].bytes : HEADERS;
+	struct sk_buff *skb = napi_alloc_skb(&queue->napi, linear);
 	unsigned int i, copied;
 
 	*fine = true;
@@ -248,17 +254,19 @@ static struct sk_buff *make_skb(struct net_queue *queue, const struct pvn_net_re
 		if (!take_back(ring, slot))
 			*fine = false;
 		if (!skb) {
-			put_page(page);
+			page_pool_put_full_page(queue->pool, page, true);
 			continue;
 		}
-		copied = i ? 0 : min_t(unsigned int, piece[0].bytes, HEADERS);
+		copied = i ? 0 : min_t(unsigned int, piece[0].bytes, linear);
 		if (copied)
 			skb_put_data(skb, page_address(page), copied);
 		if (piece[i].bytes > copied)
 			skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, copied, piece[i].bytes - copied, PAGE_SIZE);
 		else
-			put_page(page);
+			page_pool_put_full_page(queue->pool, page, true);
 	}
+	if (skb)
+		skb_mark_for_recycle(skb);
 	return skb;
 }
 
@@ -280,7 +288,7 @@ static bool take_packet(struct net_queue *queue, const struct pvn_net_received *
 	}
 	skb->dev = dev;
 	skb_reset_mac_header(skb);
-	if (!fine || bytes < ETH_HLEN || !pvn_take_offload(skb, &piece[0].offload)) {
+	if (!fine || !pskb_may_pull(skb, ETH_HLEN) || !pvn_take_offload(skb, &piece[0].offload)) {
 		kfree_skb(skb);
 		return false;
 	}
@@ -293,7 +301,7 @@ static bool take_packet(struct net_queue *queue, const struct pvn_net_received *
 
 static int take_received(struct net_queue *queue, int budget)
 {
-	struct pvn_net_received piece[MAX_SKB_FRAGS];
+	struct pvn_net_received piece[PVN_NET_PAGES];
 	int packets = 0, there = answers(&queue->receive), count;
 
 	if (there < 0)
@@ -311,7 +319,7 @@ static int take_received(struct net_queue *queue, int budget)
 			goto broken;
 	}
 	if (queue->receive.produced - queue->receive.done < queue->slots)
-		net_queue_fill(queue);
+		fill(queue);
 	return packets;
 broken:
 	give_up(queue, "sent what is no packet");
@@ -402,6 +410,22 @@ void net_queue_exit(struct net_queue *queue)
 	queue->page = NULL;
 }
 
+static int make_pool(struct net_queue *queue)
+{
+	struct page_pool_params params = {
+		.pool_size = queue->slots,
+		.nid = NUMA_NO_NODE,
+		.napi = &queue->napi,
+		.netdev = queue->dev,
+	};
+	struct page_pool *pool = page_pool_create(&params);
+
+	if (IS_ERR(pool))
+		return PTR_ERR(pool);
+	queue->pool = pool;
+	return 0;
+}
+
 static int open_ring(struct net_queue *queue, struct net_ring *ring, const char *name)
 {
 	ring->produced = ring->published = ring->done = 0;
@@ -410,13 +434,11 @@ static int open_ring(struct net_queue *queue, struct net_ring *ring, const char 
 
 int net_queue_open(struct net_queue *queue)
 {
-	int error = open_ring(queue, &queue->send, "pvn-net-send");
+	int error = make_pool(queue) ?: open_ring(queue, &queue->send, "pvn-net-send") ?:
+		    open_ring(queue, &queue->receive, "pvn-net-receive");
 
 	if (error)
-		return error;
-	error = open_ring(queue, &queue->receive, "pvn-net-receive");
-	if (error)
-		pvn_close_front_ring(&queue->send.shared, queue);
+		net_queue_close(queue);
 	queue->broken = false;
 	return error;
 }
@@ -438,10 +460,12 @@ void net_queue_close(struct net_queue *queue)
 		if (!queue->page[i])
 			continue;
 		take_back(&queue->receive, i);
-		put_page(queue->page[i]);
+		page_pool_put_full_page(queue->pool, queue->page[i], false);
 		queue->page[i] = NULL;
 	}
 	pvn_close_front_ring(&queue->send.shared, queue);
 	pvn_close_front_ring(&queue->receive.shared, queue);
+	page_pool_destroy(queue->pool);
+	queue->pool = NULL;
 	netdev_tx_reset_queue(netdev_get_tx_queue(queue->dev, queue->index));
 }

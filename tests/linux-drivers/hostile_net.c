@@ -68,6 +68,12 @@ static unsigned int spoil(struct hostile *hostile)
 				.total = i ? 0 : count * (huge ? 4096 : 64),
 			};
 		return count;
+	} else if (is(hostile, "short-first")) {	/* fine, but its header is in two pieces */
+		for (i = 0; i < 6; i++)
+			*piece(hostile, i) = (struct pvn_net_send){
+				.ref = hostile->ref, .bytes = i ? 4000 : 1, .flags = i < 5 ? PVN_NET_MORE : 0, .total = i ? 0 : 20001,
+			};
+		return 6;
 	} else if (is(hostile, "offload-flags"))
 		first->offload.flags = 0xff;
 	else if (is(hostile, "offload-gso")) {

@@ -47,7 +47,7 @@ static void spoil(struct hostile *hostile, struct pvn_net_received *received)
 		received->bytes = 4097;
 	else if (is(hostile, "tiny"))
 		received->bytes = 5;
-	else if (is(hostile, "more-that-is-not-there"))
+	else if (is(hostile, "more-that-is-not-there") || is(hostile, "short-first"))
 		received->flags = PVN_NET_MORE;
 	else if (is(hostile, "offload-flags"))
 		received->offload.flags = 0x80;
@@ -102,6 +102,10 @@ static void strike(struct hostile *hostile)
 	if (is(hostile, "more-forever"))
 		for (i = 0; i < given; i++)
 			*slot(hostile, i) = (struct pvn_net_received){ .bytes = 4096, .flags = PVN_NET_MORE };
+	if (is(hostile, "short-first")) {	/* not even its header is in one page */
+		slot(hostile, 0)->bytes = 1;
+		slot(hostile, 1)->flags = 0;
+	}
 	if (is(hostile, "changes-while-read")) {
 		change_while_read(hostile);
 		return;
@@ -112,7 +116,7 @@ static void strike(struct hostile *hostile)
 		return;
 	}
 	smp_store_release(&receive->answers_produced, is(hostile, "overrun") ? given + 1 : is(hostile, "backwards") ? ~0u :
-						      is(hostile, "more-forever") ? given : 1);
+						      is(hostile, "more-forever") ? given : is(hostile, "short-first") ? 2 : 1);
 	pvn_notify(hostile->ring[RECEIVE].port);
 	report(hostile, "sends");
 }

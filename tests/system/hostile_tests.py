@@ -21,6 +21,7 @@ OF_NET = OF_ALL | {
     'no-bytes beyond-page 65535-bytes reserved reserved2 flags total-less total-more tiny not-granted many-pieces huge': 'ended',
     'buffer-not-granted buffer-read-only buffer-overrun': 'ended',
     'offload-flags offload-gso offload-kind offload-csum offload-gso-large': 'taken 1',
+    'short-first': 'taken 6',
     'nothing': 'taken 1'}
 
 
@@ -101,7 +102,7 @@ BACKS_OF_NET = {
     'offload-flags offload-reserved offload-kind offload-ecn-alone csum-beyond': 'ended',
     'overrun backwards sent-overrun changes-while-read': 'ended',
     'no-such-state': 'back to new',
-    'mtu-large mtu-small queues-beyond-numbers checksum-what gso-what gso-of-nothing nothing': 'sends'}
+    'mtu-large mtu-small queues-beyond-numbers checksum-what gso-what gso-of-nothing short-first nothing': 'sends'}
 
 
 def attack_front_end(machine, name, kind, number, attacks, served):

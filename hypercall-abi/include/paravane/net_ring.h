@@ -10,6 +10,7 @@
 
 #define PVN_NET_QUEUES		16	/* at most, of one device */
 #define PVN_NET_FRAGMENTS	64	/* at most, that a front end sends in one packet */
+#define PVN_NET_PAGES		18	/* at most, that a packet to the front end takes */
 #define PVN_NET_PACKET_MAX	65549	/* bytes: 64 KiB less one of IP, and an Ethernet header */
 
 #define PVN_NET_MORE		1	/* the packet goes on in the next slot */
