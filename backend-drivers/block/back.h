@@ -37,8 +37,9 @@ struct back_queue {
 	struct pvn_back_ring shared;
 	struct delayed_work work;	/* takes requests */
 	bool broken;			/* the front end broke the contract: nothing is taken or answered any more */
-	u32 consumed;			/* requests taken: the work's, as is the next */
+	u32 consumed;			/* requests taken: the work's, as are the next */
 	struct page *taken[PVN_BLOCK_SEGMENTS];
+	struct pvn_block_segment *list;	/* a page, for the segments of an indirect request */
 	spinlock_t lock;		/* guards what follows */
 	u32 answered;
 	bool starved;			/* requests wait for what those in flight will give back */

@@ -235,11 +235,9 @@ static enum taken broken(struct back_queue *queue, const char *why)
 /* `request` is a private copy. */
 static enum taken take(struct back_queue *queue, const struct pvn_block_request *request)
 {
-	struct pvn_block_segment *indirect = NULL;
 	const struct pvn_block_segment *segments = request->segment;
 	const char *why = wrong(queue, request);
 	u64 sectors = request->sectors;
-	enum taken result = TAKEN;
 	unsigned int i;
 	struct job *job;
 	struct bio *bio;
@@ -249,43 +247,32 @@ static enum taken take(struct back_queue *queue, const struct pvn_block_request 
 	if (request->flags & PVN_BLOCK_INDIRECT) {
 		struct pvn_grant_copy copy = {
 			.ref = request->indirect, .domain = queue->back->end.device->other_domain,
-			.bytes = request->segments * sizeof(*segments),
+			.bytes = request->segments * sizeof(*segments), .local = __pa(queue->list),
 		};
 
-		indirect = kmalloc(PAGE_SIZE, GFP_NOIO | __GFP_NOWARN);
-		if (!indirect)
-			return NOT_NOW;
-		copy.local = __pa(indirect);
-		if (pvn_hypercall(PVN_GRANT_COPY, &copy, 1)) {
-			result = broken(queue, "did not grant its list of segments");
-			goto out;
-		}
-		segments = indirect;
+		if (pvn_hypercall(PVN_GRANT_COPY, &copy, 1))
+			return broken(queue, "did not grant its list of segments");
+		segments = queue->list;
 	}
 	why = wrong_segments(queue, segments, request->segments);
-	if (why) {
-		result = broken(queue, why);
-		goto out;
-	}
+	if (why)
+		return broken(queue, why);
 	for (i = 0; i < request->segments; i++)
 		sectors += segments[i].bytes >> SECTOR_SHIFT;
 	if (!on_device(queue, request->sector, sectors) || sectors > UINT_MAX >> SECTOR_SHIFT) {
 		answer(queue, request->id, -PVN_E_RANGE);
-		goto out;
+		return TAKEN;
 	}
 	if (queue->back->read_only && request->operation != PVN_BLOCK_READ && request->operation != PVN_BLOCK_FLUSH) {
 		answer(queue, request->id, -PVN_E_DENIED);
-		goto out;
+		return TAKEN;
 	}
 	job = make_job(queue, request, segments);
-	if (!job) {
-		result = NOT_NOW;
-		goto out;
-	}
+	if (!job)
+		return NOT_NOW;
 	if (request->operation == PVN_BLOCK_WRITE && !copy_data(job, false)) {
 		free_job(job);
-		result = broken(queue, "did not grant what it wants to be written");
-		goto out;
+		return broken(queue, "did not grant what it wants to be written");
 	}
 	bio = bio_alloc(queue->back->bdev, request->segments, operation_of(request), GFP_NOIO);
 	bio->bi_iter.bi_sector = request->sector;
@@ -299,9 +286,7 @@ static enum taken take(struct back_queue *queue, const struct pvn_block_request 
 	queue->in_flight++;
 	spin_unlock_irq(&queue->lock);
 	submit_bio(bio);
-out:
-	kfree(indirect);
-	return result;
+	return TAKEN;
 }
 
 /* Whether it must be called again, for want of memory: at once when something comes back, else after a while. */
@@ -367,10 +352,18 @@ static irqreturn_t requested(int irq, void *data)
 
 int back_queue_open(struct back_queue *queue, unsigned int index)
 {
+	int error;
+
 	spin_lock_init(&queue->lock);
 	init_waitqueue_head(&queue->idle);
 	INIT_DELAYED_WORK(&queue->work, serve);
-	return pvn_open_back_ring(&queue->shared, queue->back->end.device, "", index, queue->pages, requested, "pvn-block-back", queue);
+	queue->list = (void *)__get_free_page(GFP_KERNEL);
+	if (!queue->list)
+		return -ENOMEM;
+	error = pvn_open_back_ring(&queue->shared, queue->back->end.device, "", index, queue->pages, requested, "pvn-block-back", queue);
+	if (error)
+		free_page((unsigned long)queue->list);
+	return error;
 }
 
 void back_queue_close(struct back_queue *queue)
@@ -387,4 +380,5 @@ void back_queue_close(struct back_queue *queue)
 	pvn_close_back_ring(&queue->shared, queue);
 	while (queue->spares)
 		__free_page(queue->spare[--queue->spares]);
+	free_page((unsigned long)queue->list);
 }

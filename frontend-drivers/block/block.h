@@ -21,7 +21,8 @@
 struct pvn_request {
 	blk_status_t status;
 	unsigned int grants;
-	struct page *indirect;		/* its grant is the first */
+	bool is_indirect;		/* the grant of that page is the first */
+	struct page *indirect;		/* kept from one request to the next; NULL: none yet */
 	u32 ref[GRANTS_OF_REQUEST];
 };
 
@@ -49,5 +50,7 @@ void pvn_queue_close(struct pvn_queue *queue);
 /* Does not tell the back end yet. */
 blk_status_t pvn_queue_request(struct pvn_queue *queue, struct request *request);
 void pvn_queue_publish(struct pvn_queue *queue);
+/* The end of a request that will not be used again. */
+void pvn_queue_forget(struct pvn_request *own);
 
 #endif

@@ -69,11 +69,17 @@ static int init_context(struct blk_mq_hw_ctx *context, void *data, unsigned int 
 	return 0;
 }
 
+static void exit_request(struct blk_mq_tag_set *tags, struct request *request, unsigned int index)
+{
+	pvn_queue_forget(blk_mq_rq_to_pdu(request));
+}
+
 static const struct blk_mq_ops queue_operations = {
 	.queue_rq = queue_rq,
 	.commit_rqs = commit_rqs,
 	.complete = end_request,
 	.init_hctx = init_context,
+	.exit_request = exit_request,
 };
 
 /* The last one who had it open may have been what the back end waits for. */

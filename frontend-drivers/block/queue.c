@@ -29,7 +29,7 @@ static u32 grant_page(struct pvn_queue *queue, struct pvn_request *own, struct p
 	return ref;
 }
 
-/* Nobody else uses the pages any more, unless the back end does wrong: then they are not given back yet. */
+/* Nobody else uses the pages any more, unless the back end does wrong: then they are not given back yet, nor used again. */
 static void end_grants(struct pvn_queue *queue, struct pvn_request *own)
 {
 	unsigned int i;
@@ -37,7 +37,14 @@ static void end_grants(struct pvn_queue *queue, struct pvn_request *own)
 	for (i = 0; i < own->grants; i++)
 		if (pvn_grant_end_shared(own->ref[i]))
 			queue->ref[queue->refs++] = own->ref[i];
+		else if (!i && own->is_indirect)
+			pvn_queue_forget(own);
 	own->grants = 0;
+	own->is_indirect = false;
+}
+
+void pvn_queue_forget(struct pvn_request *own)
+{
 	if (own->indirect)
 		put_page(own->indirect);
 	own->indirect = NULL;
@@ -88,36 +95,33 @@ blk_status_t pvn_queue_request(struct pvn_queue *queue, struct request *request)
 
 	own->status = BLK_STS_OK;
 	own->grants = 0;
-	own->indirect = NULL;
+	own->is_indirect = segments > PVN_BLOCK_DIRECT;
 	if (req_op(request) != REQ_OP_FLUSH)
 		message.sector = blk_rq_pos(request);
 	if (req_op(request) == REQ_OP_DISCARD)
 		message.sectors = blk_rq_sectors(request);
 	if (request->cmd_flags & REQ_FUA)
 		message.flags |= PVN_BLOCK_FUA;
-	if (segments > PVN_BLOCK_DIRECT) {
-		own->indirect = alloc_page(GFP_ATOMIC);
+	if (own->is_indirect) {
+		own->indirect = own->indirect ?: alloc_page(GFP_ATOMIC);
 		if (!own->indirect)
 			return BLK_STS_RESOURCE;
 		message.flags |= PVN_BLOCK_INDIRECT;
 	}
 
 	spin_lock_irqsave(&queue->lock, flags);
-	if (!queue->ring || queue->broken || queue->refs < segments + !!own->indirect ||
+	if (!queue->ring || queue->broken || queue->refs < segments + own->is_indirect ||
 	    queue->produced - queue->consumed >= queue->slots) {
 		bool dead = queue->broken;
 
 		spin_unlock_irqrestore(&queue->lock, flags);
-		if (own->indirect)
-			put_page(own->indirect);
-		own->indirect = NULL;
 		/* References come back with the answers to others, which run the queue again. */
 		return dead ? BLK_STS_IOERR : BLK_STS_DEV_RESOURCE;
 	}
-	if (own->indirect)
+	if (own->is_indirect)
 		message.indirect = grant_page(queue, own, own->indirect, true);
 	if (data)
-		message.segments = put_segments(queue, request, own->indirect ? page_address(own->indirect) : message.segment);
+		message.segments = put_segments(queue, request, own->is_indirect ? page_address(own->indirect) : message.segment);
 	*slot_of_request(queue, queue->produced++) = message;
 	queue->in_flight[request->tag] = request;
 	spin_unlock_irqrestore(&queue->lock, flags);

@@ -194,11 +194,9 @@ EXPORT_SYMBOL_GPL(pvn_grant_end_page);
 
 bool pvn_grant_end_shared(u32 ref)
 {
-	struct page *page = page_of(ref);
-
 	if (likely(pvn_grant_end(ref)))
 		return true;
-	get_page(page);
+	get_page(page_of(ref));
 	hold(ref);
 	return false;
 }
