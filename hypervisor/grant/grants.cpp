@@ -22,7 +22,7 @@ Result<void> add_table_page(Domain& domain, std::uint64_t index, std::uint64_t p
     return added;
 }
 
-Result<MachineFrame> begin_use(LockedFrames const& frames, Domain& granter, std::uint32_t ref, DomainId peer, bool to_write) PVN_UNCHECKED
+[[gnu::always_inline]] Result<MachineFrame> begin_use(LockedFrames const& frames, Domain& granter, std::uint32_t ref, DomainId peer, bool to_write) PVN_UNCHECKED
 {
     auto const pfn = PVN_TRY(granter.grants.take(ref, peer, to_write));
     auto const begun = [&]() PVN_UNCHECKED -> Result<MachineFrame> {
@@ -34,7 +34,7 @@ Result<MachineFrame> begin_use(LockedFrames const& frames, Domain& granter, std:
     return begun;
 }
 
-void end_use(LockedFrames const& frames, Domain& granter, std::uint32_t ref, MachineFrame frame, bool to_write) PVN_UNCHECKED
+[[gnu::always_inline]] void end_use(LockedFrames const& frames, Domain& granter, std::uint32_t ref, MachineFrame frame, bool to_write) PVN_UNCHECKED
 {
     frames->drop_granted(frame, to_write);
     granter.grants.drop(ref, to_write);

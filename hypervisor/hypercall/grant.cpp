@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <type_traits>
 
 #include "arch/x86/memory_map.hpp"
 #include "frames/entry.hpp"
@@ -81,9 +82,10 @@ Result<void> map(LockedFrames const& frames, Vcpu& vcpu, pvn_grant_map& op) PVN_
 // A copy while its frames cannot become anything else.
 struct Copy {
     Domain* granter;
-    MachineFrame local, remote;
+    char *local, *remote;
     bool begun;
 };
+static_assert(std::is_trivially_default_constructible_v<Copy>, "an array of these costs nothing before it is used");
 
 Result<void> begin_copy(LockedFrames const& frames, Domain& domain, pvn_grant_copy const& op, Copy& copy) PVN_UNCHECKED
 {
@@ -91,16 +93,15 @@ Result<void> begin_copy(LockedFrames const& frames, Domain& domain, pvn_grant_co
         op.bytes > PVN_PAGE_SIZE - op.local % PVN_PAGE_SIZE)
         return Fail{Error::invalid};
     bool const to_grant = (op.flags & PVN_GRANT_COPY_TO) != 0;
-    copy.granter = PVN_TRY(find_granter(op.domain));
-    copy.local = PVN_TRY(domain.frame(op.local / PVN_PAGE_SIZE));
-    PVN_CHECK(frames->take_granted(domain.id, copy.local, !to_grant));
-    auto const remote = grant::begin_use(frames, *copy.granter, op.ref, domain.id, to_grant);
+    auto& granter = *PVN_TRY(find_granter(op.domain));
+    auto const local = PVN_TRY(domain.frame(op.local / PVN_PAGE_SIZE));
+    PVN_CHECK(frames->take_granted(domain.id, local, !to_grant));
+    auto const remote = grant::begin_use(frames, granter, op.ref, domain.id, to_grant);
     if (!remote) {
-        frames->drop_granted(copy.local, !to_grant);
+        frames->drop_granted(local, !to_grant);
         return Fail{remote.error()};
     }
-    copy.remote = *remote;
-    copy.begun = true;
+    copy = {&granter, frame_pointer<char>(local) + op.local % PVN_PAGE_SIZE, frame_pointer<char>(*remote) + op.offset, true};
     return {};
 }
 
@@ -145,30 +146,28 @@ Outcome grant_unmap(Vcpu& vcpu, Arguments const& a)
 
 Outcome grant_copy(Vcpu& vcpu, Arguments const& a)
 {
-    return for_each_turn<pvn_grant_copy, 16>(vcpu, a, [&](std::span<pvn_grant_copy> operations) {
-        std::array<Copy, 16> copies{};
+    constexpr std::size_t turn = 32;
+    return for_each_turn<pvn_grant_copy, turn>(vcpu, a, [&](std::span<pvn_grant_copy> operations) {
+        std::array<Copy, turn> copies;
         {
             LockedFrames const frames;
-            for (std::size_t i = 0; i < operations.size(); ++i)
+            for (std::size_t i = 0; i < operations.size(); ++i) {
+                copies[i].begun = false;
                 operations[i].status = status_of(begin_copy(frames, *vcpu.domain, operations[i], copies[i]));
+            }
         }
         // Without the lock: the references keep the frames what they are.
         for (std::size_t i = 0; i < operations.size(); ++i) {
             if (!copies[i].begun) continue;
-            auto const& op = operations[i];
-            auto* const local = frame_pointer<char>(copies[i].local) + op.local % PVN_PAGE_SIZE;
-            auto* const remote = frame_pointer<char>(copies[i].remote) + op.offset;
-            if ((op.flags & PVN_GRANT_COPY_TO) != 0)
-                std::memcpy(remote, local, op.bytes);
-            else
-                std::memcpy(local, remote, op.bytes);
+            bool const to_grant = (operations[i].flags & PVN_GRANT_COPY_TO) != 0;
+            std::memcpy(to_grant ? copies[i].remote : copies[i].local, to_grant ? copies[i].local : copies[i].remote, operations[i].bytes);
         }
         LockedFrames const frames;
         for (std::size_t i = 0; i < operations.size(); ++i) {
             if (!copies[i].begun) continue;
             bool const to_grant = (operations[i].flags & PVN_GRANT_COPY_TO) != 0;
-            grant::end_use(frames, *copies[i].granter, operations[i].ref, copies[i].remote, to_grant);
-            frames->drop_granted(copies[i].local, !to_grant);
+            grant::end_use(frames, *copies[i].granter, operations[i].ref, frame_of(copies[i].remote), to_grant);
+            frames->drop_granted(frame_of(copies[i].local), !to_grant);
         }
     });
 }
