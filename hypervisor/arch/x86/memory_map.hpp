@@ -5,9 +5,12 @@
 #include <cstdint>
 
 #include "arch/x86/windows.hpp"
+#include "lib/id.hpp"
 #include "paravane/slot.h"
 
 namespace pvn {
+
+inline constexpr std::uint64_t page_size = 4096;
 
 // L4 256      the slot: as under the guest root
 // L4 257      this CPU's private window: PerCpu at its start, the stack between guard pages
@@ -27,5 +30,13 @@ inline constexpr std::uint64_t ldt = 0xa0000;  // 16 pages
 inline constexpr std::uint64_t vcpu_page = PVN_SLOT_VCPU_PAGE - PVN_SLOT_BASE, domain_page = PVN_SLOT_DOMAIN_PAGE - PVN_SLOT_BASE;
 inline constexpr std::uint64_t registers_top = PVN_SLOT_BASE + entry_stack + page_size;
 }  // namespace slot
+
+inline void* physical_pointer(std::uint64_t physical) { return reinterpret_cast<void*>(direct_map + physical); }
+template <class T = void>
+T* frame_pointer(MachineFrame frame) { return static_cast<T*>(physical_pointer(frame.raw() * page_size)); }
+inline MachineFrame frame_of(void const* direct_mapped)
+{
+    return MachineFrame{(reinterpret_cast<std::uint64_t>(direct_mapped) - direct_map) / page_size};
+}
 
 }  // namespace pvn
