@@ -32,7 +32,7 @@ struct Context {
 
 constexpr std::uint64_t shown_cr0 = 0x80050033;
 
-std::uint64_t shown_cr4() { return cpu::read_cr4() & ~std::uint64_t{0x2040}; }  // VMXE and MCE are not the guest's business
+std::uint64_t shown_cr4() { return cpu::read_cr4() & ~std::uint64_t{0x22040}; }  // VMXE, MCE and PCIDE are not the guest's business
 
 std::uint64_t read_control(Vcpu& vcpu, unsigned number, bool& known)
 {

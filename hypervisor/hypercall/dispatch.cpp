@@ -9,6 +9,7 @@
 #include "arch/x86/slot_addresses.hpp"
 #include "guest/access.hpp"
 #include "lib/bounded.hpp"
+#include "tlb/flush.hpp"
 #include "trace/trace.hpp"
 #include "time/clock.hpp"
 
@@ -127,6 +128,7 @@ std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
     auto const* const found = find(number);
     if (found == nullptr) return -PVN_E_NOT_IMPLEMENTED;
     if (found->who == For::privileged && !vcpu.domain->privileged) return -PVN_E_DENIED;
+    if (found->flushes) tlb::forget_guest();
     auto const outcome = found->handler(vcpu, arguments);
     return outcome ? *outcome : -static_cast<std::int64_t>(outcome.error());
 }

@@ -44,10 +44,19 @@ struct Arguments {
 using Handler = Outcome (*)(Vcpu&, Arguments const&);
 enum class For : std::uint8_t { all, privileged };
 
+// Whether its return flushes the caller's TLB (docs/abi/README.md): what can change the memory that the caller sees.
+constexpr bool flushes(std::uint32_t number)
+{
+    auto const family = [](std::uint32_t n) { return n >> 8; };
+    return number != PVN_GRANT_COPY && (family(number) == family(PVN_MMU_QUEUE) || family(number) == family(PVN_MEMORY_POPULATE) ||
+                                        family(number) == family(PVN_GRANT_MAP) || family(number) == family(PVN_DOMAIN_CREATE));
+}
+
 struct Call {
     std::uint32_t number;
     For who;
     Handler handler;
+    bool flushes = hypercall::flushes(number);
 };
 
 // `done`: 0, or where a call that was stopped goes on.

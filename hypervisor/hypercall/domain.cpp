@@ -11,6 +11,7 @@
 #include "hypercall/dispatch.hpp"
 #include "hypercall/mmu_operations.hpp"
 #include "machine.hpp"
+#include "tlb/flush.hpp"
 
 namespace pvn::hypercall {
 namespace {
@@ -231,10 +232,12 @@ Outcome domain_mmu_queue(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find_other(vcpu, a[0]));
     if (domain->pause_count == 0) return Fail{Error::busy};
-    return run_queue(vcpu, a[1], a[2], a.progress, [&](LockedFrames const& frames, pvn_mmu_op& op) -> Result<void> {
+    auto const outcome = run_queue(vcpu, a[1], a[2], a.progress, [&](LockedFrames const& frames, pvn_mmu_op& op) -> Result<void> {
         if (domain->dying) return Fail{Error::denied};
         return table_operation(frames, vcpu, *domain, op);
     });
+    tlb::flush_vcpus(*domain, ~std::uint64_t{0});
+    return outcome;
 }
 
 Outcome domain_get_mfns(Vcpu& vcpu, Arguments const& a)

@@ -17,6 +17,7 @@ struct Cpus {
     static std::uint32_t count() { return cpu_count; }
     static std::uint32_t self() { return this_cpu().id; }
     static GuestStay<std::atomic>& stay(std::uint32_t id) { return all_cpus[id]->stay; }
+    static bool has_pcids(std::uint32_t id) { return all_cpus[id]->pcids; }
     static void interrupt(std::uint32_t id) { local_apic::interrupt(all_cpus[id]->apic_id); }
     template <class Condition>
     static void wait_until(Condition condition)
@@ -37,9 +38,18 @@ void flush(Wanted wanted)
 
 }  // namespace
 
-void entering_guest() { this_cpu().stay.enter(translation_clock); }
+void entering_guest()
+{
+    auto& self = this_cpu();
+    if (self.pcids)
+        self.forget_guest = self.stay.enter_again(translation_clock, self.forget_guest);
+    else
+        self.stay.enter(translation_clock);
+}
 
 void left_guest() { this_cpu().stay.leave(); }
+
+void forget_guest() { this_cpu().forget_guest = true; }
 
 void dropped(Domain& domain) { domain.dropped_at = translation_clock.tick(); }
 

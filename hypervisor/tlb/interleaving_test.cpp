@@ -15,12 +15,12 @@ struct Outcome {
     std::size_t runs;
 };
 
-Outcome explore(unsigned cpus, unsigned preemptions, SetUp const& set_up, Broken broken = {})
+Outcome explore(unsigned cpus, unsigned preemptions, bool pcids, SetUp const& set_up, Broken broken = {})
 {
     Explorer explorer;
     auto failure = explorer.explore(
         [&](Interleaving& order) {
-            auto model = std::make_unique<Model>(order, cpus, broken);
+            auto model = std::make_unique<Model>(order, cpus, pcids, broken);
             set_up(*model);
             return model;
         },
@@ -40,6 +40,27 @@ void unmap_and_promote(Model& m)
     auto const data = m.map_new(d, 1);
     m.runs(0, d, {[&d](Model& x) { any(x.write(d, 1, std::nullopt)); }, [&d, data](Model& x) { any(x.promote(d, data, 1)); }});
     m.runs(1, d, {});
+}
+
+void unmapped_beside_interrupts(Model& m)
+{
+    auto& d = m.add_domain(false);
+    auto const data = m.map_new(d, 1);
+    m.runs(0, d, {[&d](Model& x) { any(x.write(d, 1, std::nullopt)); }, nullptr, [&d, data](Model& x) { any(x.promote(d, data, 1)); }});
+    m.runs(1, d, {nullptr, nullptr});
+}
+
+// Who is in the hypervisor while it happens.
+void given_away_beside_interrupts(Model& m)
+{
+    auto& d = m.add_domain(false);
+    auto& e = m.add_domain(false);
+    auto const data = m.map_new(d, 1);
+    m.runs(0, d, {[&d](Model& x) { any(x.write(d, 1, std::nullopt)); }, [&d, data](Model& x) { any(x.give_back(d, data)); }});
+    m.runs(1, d, {nullptr, nullptr});
+    m.runs(2, e, {[&e](Model& x) {
+                      if (auto const frame = x.populate(e)) any(x.write(e, 1, *frame));
+                  }});
 }
 
 void one_unmaps_another_promotes(Model& m)
@@ -115,45 +136,63 @@ void torn_down(Model& m)
 struct Case {
     char const* name;
     unsigned cpus, preemptions;
+    unsigned with_pcids;  // preemptions there: their rule has more steps, so more orders
     void (*set_up)(Model&);
 };
-void PrintTo(Case const& c, std::ostream* out) { *out << c.name; }
 
-class Interleavings : public ::testing::TestWithParam<Case> {};
+class Interleavings : public ::testing::TestWithParam<std::tuple<Case, bool>> {};
 
 TEST_P(Interleavings, NothingIsRememberedThatMustNotBe)
 {
-    auto const outcome = explore(GetParam().cpus, GetParam().preemptions, GetParam().set_up);
+    auto const& [test, pcids] = GetParam();
+    auto const outcome = explore(test.cpus, pcids ? test.with_pcids : test.preemptions, pcids, test.set_up);
     EXPECT_EQ(outcome.failure, "");
     EXPECT_GT(outcome.runs, 100u);
     RecordProperty("runs", static_cast<int>(outcome.runs));
 }
 
-INSTANTIATE_TEST_SUITE_P(Tlb, Interleavings,
-                         ::testing::Values(Case{"unmap_and_promote", 2, 3, unmap_and_promote},
-                                           Case{"one_unmaps_another_promotes", 2, 3, one_unmaps_another_promotes},
-                                           Case{"made_read_only_and_promoted", 2, 2, made_read_only_and_promoted},
-                                           Case{"table_becomes_data", 2, 2, table_becomes_data},
-                                           Case{"given_to_another_domain", 3, 1, given_to_another_domain},
-                                           Case{"foreign_mapping", 2, 2, foreign_mapping}, Case{"three_at_once", 3, 2, three_at_once},
-                                           Case{"torn_down", 2, 3, torn_down}),
-                         [](auto const& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Tlb, Interleavings,
+    ::testing::Combine(::testing::Values(Case{"unmap_and_promote", 2, 3, 3, unmap_and_promote},
+                                         Case{"unmapped_beside_interrupts", 2, 2, 2, unmapped_beside_interrupts},
+                                         Case{"given_away_beside_interrupts", 3, 1, 1, given_away_beside_interrupts},
+                                         Case{"one_unmaps_another_promotes", 2, 3, 2, one_unmaps_another_promotes},
+                                         Case{"made_read_only_and_promoted", 2, 2, 2, made_read_only_and_promoted},
+                                         Case{"table_becomes_data", 2, 2, 2, table_becomes_data},
+                                         Case{"given_to_another_domain", 3, 1, 1, given_to_another_domain},
+                                         Case{"foreign_mapping", 2, 2, 2, foreign_mapping}, Case{"three_at_once", 3, 2, 1, three_at_once},
+                                         Case{"torn_down", 2, 3, 2, torn_down}),
+                       ::testing::Bool()),
+    [](auto const& info) { return std::string{std::get<0>(info.param).name} + (std::get<1>(info.param) ? "_with_pcids" : ""); });
 
 // The model notices what it is there for: each part of the rule, left out.
 
-TEST(TlbModel, NoticesAPromotionWithoutFlush)
+class TlbModel : public ::testing::TestWithParam<bool> {};
+
+TEST_P(TlbModel, NoticesAPromotionWithoutFlush)
 {
-    EXPECT_NE(explore(2, 1, unmap_and_promote, {.flush_for_type = true}).failure, "");
-    EXPECT_NE(explore(2, 2, table_becomes_data, {.flush_for_type = true}).failure, "");
+    EXPECT_NE(explore(2, 1, GetParam(), unmap_and_promote, {.flush_for_type = true}).failure, "");
+    EXPECT_NE(explore(2, 2, GetParam(), table_becomes_data, {.flush_for_type = true}).failure, "");
 }
 
-TEST(TlbModel, NoticesAReleaseWithoutFlush) { EXPECT_NE(explore(3, 1, given_to_another_domain, {.flush_for_release = true}).failure, ""); }
+TEST_P(TlbModel, NoticesAReleaseWithoutFlush)
+{
+    EXPECT_NE(explore(3, 1, GetParam(), given_to_another_domain, {.flush_for_release = true}).failure, "");
+}
 
-TEST(TlbModel, NoticesADropThatDoesNotTick) { EXPECT_NE(explore(2, 1, unmap_and_promote, {.tick = true}).failure, ""); }
+TEST_P(TlbModel, NoticesADropThatDoesNotTick) { EXPECT_NE(explore(2, 1, GetParam(), unmap_and_promote, {.tick = true}).failure, ""); }
 
-TEST(TlbModel, NoticesAnEntryThatIsSeenLate) { EXPECT_NE(explore(2, 2, unmap_and_promote, {.entry_order = true}).failure, ""); }
+TEST_P(TlbModel, NoticesAnEntryThatIsSeenLate) { EXPECT_NE(explore(2, 2, GetParam(), unmap_and_promote, {.entry_order = true}).failure, ""); }
 
-TEST(TlbModel, NoticesAFlushThatDoesNotWait) { EXPECT_NE(explore(2, 1, unmap_and_promote, {.stays = true}).failure, ""); }
+TEST_P(TlbModel, NoticesAFlushThatDoesNotWait) { EXPECT_NE(explore(2, 1, GetParam(), unmap_and_promote, {.stays = true}).failure, ""); }
+
+INSTANTIATE_TEST_SUITE_P(Pcids, TlbModel, ::testing::Bool(), [](auto const& info) { return info.param ? "on" : "off"; });
+
+TEST(TlbModelWithPcids, NoticesWhatIsKept)
+{
+    EXPECT_NE(explore(2, 1, true, unmap_and_promote, {.forget = true}).failure, "");
+    EXPECT_NE(explore(3, 1, true, given_away_beside_interrupts, {.forget = true}).failure, "");
+}
 
 }  // namespace
 }  // namespace pvn::tlb::testing

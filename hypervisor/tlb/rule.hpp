@@ -21,12 +21,13 @@ private:
     Atomic<std::uint64_t> now_{1};
 };
 
-// What a CPU says of its stays in guests.  It alone writes this.
+// What a CPU says of its stays in guests.  It alone writes this, but for `forget`.
 template <template <class> class Atomic>
 struct GuestStay {
-    Atomic<bool> in_guest;        // its TLB may hold translations of the guest's; cleared before anything else is done
+    Atomic<bool> in_guest;        // it may use translations of the guest's; cleared before anything else is done
     Atomic<std::uint64_t> exits;  // counts each such clearing, and the end of each wait for work
-    Atomic<std::uint64_t> since;  // the translation clock when in_guest was set
+    Atomic<std::uint64_t> since;  // the translation clock when those were last forgotten, or before
+    Atomic<bool> forget;          // set by others: before the guest is entered again, they are to be forgotten
 
     // Whoever changes an entry reads in_guest afterwards.  If that is false still, this store comes later, and so does every
     // translation that this CPU makes.
@@ -34,6 +35,22 @@ struct GuestStay {
     {
         since.store(clock.now(), std::memory_order_relaxed);
         in_guest.store(true);
+    }
+    // The same on a CPU with PCIDs, which keeps translations while it is outside.  Returns whether the way in has to make it forget
+    // them; `must`: because of its own doings.
+    //
+    // Whoever changes an entry sets `forget` before it reads in_guest: if that is false still, the look at `forget` comes later.
+    bool enter_again(TranslationClock<Atomic> const& clock, bool must)
+    {
+        auto const now = clock.now();
+        if (must) since.store(now, std::memory_order_relaxed);
+        in_guest.store(true);
+        bool const told = forget.load();
+        if (!must && !told) return false;
+        // A request that this wipes out is one that the way in is yet to fulfil: it is done before anything is remembered anew.
+        if (told) forget.store(false);
+        since.store(now, std::memory_order_relaxed);
+        return true;
     }
     void leave()
     {
@@ -46,9 +63,10 @@ struct GuestStay {
     bool has_left(std::uint64_t exits_then) const { return !in_guest.load() || exits.load() != exits_then; }
 };
 
-// Has every other CPU that is in a guest and of which `wanted(id)` is true leave it once.  Returns those that were asked.
+// Has every CPU of which `wanted(id)` is true forget what it remembers of its guest: before it enters again, and at once if it is
+// another one that is in its guest.  Returns those that had to leave it.
 //
-// Cpus: count(), self(), stay(id), interrupt(id), wait_until(condition).
+// Cpus: count(), self(), stay(id), has_pcids(id), interrupt(id), wait_until(condition).
 template <class Cpus, class Wanted>
 std::uint64_t have_leave(Cpus& cpus, Wanted wanted)
 {
@@ -56,7 +74,9 @@ std::uint64_t have_leave(Cpus& cpus, Wanted wanted)
     std::uint64_t asked = 0;
     for (std::uint32_t id = 0; id < cpus.count(); ++id) {
         auto& stay = cpus.stay(id);
-        if (id == cpus.self() || !stay.in_guest.load() || !wanted(id)) continue;
+        if (!wanted(id)) continue;
+        if (cpus.has_pcids(id)) stay.forget.store(true);
+        if (id == cpus.self() || !stay.in_guest.load()) continue;
         exits[id] = stay.exits.load();
         asked |= std::uint64_t{1} << id;
         cpus.interrupt(id);

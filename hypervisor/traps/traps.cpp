@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // All C++ entries from the stubs (entry.S).
+#include "arch/x86/address_space_tags.hpp"
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/debug_registers.hpp"
 #include "arch/x86/descriptor.hpp"
@@ -94,10 +95,10 @@ void guest_trap(Vcpu& vcpu, Registers& r)
     // run with the user's GS base, and going back to before that would step there for ever.
     if (r.vector == vector::debug && vdso::user_gs_loaded(r)) return debug_registers::forget_hit();
     if (kernel && vdso::returning(r) && is_fault_of_iretq(r.vector)) return fault_of_returned_frame(vcpu, r);
-    if (kernel && r.vector == vector::general_protection && emulate::privileged_instruction(vcpu, r)) return;
+    if (kernel && r.vector == vector::general_protection && emulate::privileged_instruction(vcpu, r)) return tlb::forget_guest();
     if (r.vector == vector::page_fault) {
         auto const address = cpu::read_cr2();
-        if (kernel && (r.error & 3) == 3 && emulate::page_table_store(vcpu, r, address)) return;
+        if (kernel && (r.error & 3) == 3 && emulate::page_table_store(vcpu, r, address)) return tlb::forget_guest();
         __atomic_store_n(&vcpu.page->fault_address, address, __ATOMIC_RELAXED);
     }
     if (r.vector == vector::int80) return traps::deliver(vcpu, r, PVN_TRAP_INT80, std::nullopt);
@@ -122,13 +123,14 @@ void traps::leave()
         tlb::left_guest();
     }
     traps::sanitise(entry_registers());
+    address_space_tags::show_whether_to_forget(self);
     debug_registers::arm(*self.current.load());
     trace::note(PVN_TRACE_LEAVE);
 }
 
 namespace {
 
-// From here on this CPU's TLB has nothing of the guest's.
+// From here on this CPU uses no translations of the guest's.
 Vcpu& arrive()
 {
     tlb::left_guest();

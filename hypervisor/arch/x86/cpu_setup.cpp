@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/x86/address_space_tags.hpp"
 #include "arch/x86/cpu.hpp"
 #include "arch/x86/io_bitmap.hpp"
 #include "arch/x86/ldt.hpp"
@@ -121,8 +122,6 @@ void build_slot(PerCpu& cpu)
     for (auto const stack : slot_stacks)
         fresh_slot_page(cpu, stack, paging::read_write);
 
-    cpu.constants[0] = cpu.hypervisor_root;
-
     auto const stack_top = [](std::uint64_t offset) { return PVN_SLOT_BASE + offset + page_size; };
     *tss = {};
     tss->rsp[0] = stack_top(slot::entry_stack);
@@ -189,11 +188,15 @@ void set_control_registers()
     tsc_aux_there = (cpuid(0x80000001).d & 1u << 27) != 0;
     // CR0: PE MP ET NE WP AM PG; WP so that a guest kernel respects read-only pages (rule 2).
     write_cr0(0x80050033);
-    // CR4: PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE, SMEP, and no PGE: nothing a guest marks global outlives a change of root.
+    // CR4: PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE, SMEP, and no PGE: nothing a guest marks global outlives a change of root.
     // SMAP stays off: STAC and CLAC do not exist in ring 1 ([sdm/2] STAC), so a guest could not use it.  docs/threat-model.md
     // MCE: without it a machine check shuts the CPU down, without a word.
     machine_check::initialise();
     write_cr4(0x20 | (machine_check::available() ? 0x40 : 0) | 0x200 | 0x400 | 0x10000 | 0x40000 | (cpuid(7).b & 1u << 7 ? 0x100000 : 0));
+    auto& self = this_cpu();
+    self.pcids = address_space_tags::available() && !boot::flag(machine.boot.text(), "no_pcid");
+    if (self.pcids) write_cr4(read_cr4() | 0x20000);  // bits 11 to 0 of CR3 are 0, as they must be: [sdm/3] 4.10.1
+    address_space_tags::show_hypervisor_root(self);
     asm volatile("xsetbv" : : "c"(0), "a"(static_cast<std::uint32_t>(allowed_xcr0())), "d"(0));
 
     write_msr(msr::efer, read_msr(msr::efer) | 1);  // SYSCALL

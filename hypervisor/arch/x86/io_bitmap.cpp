@@ -57,11 +57,13 @@ Result<void> set(Vcpu& vcpu, std::uint64_t address, std::uint64_t bytes)
 
 void load(Vcpu const& vcpu)
 {
-    auto* const slot_l1 = this_cpu().slot_l1;
+    auto& self = this_cpu();
+    auto* const slot_l1 = self.slot_l1;
     // Without a bitmap: the page of ones that ends it, three times.
     auto const none = slot_l1[slot::io_bitmap_end / page_size];
     for (std::size_t i = 0; i < vcpu.io_bitmap.size(); ++i)
         slot_l1[slot::io_bitmap / page_size + i] = vcpu.io_bitmap[i] != 0 ? vcpu.io_bitmap[i] | paging::read_only : none;
+    self.forget_guest = true;
 }
 
 void free(Vcpu& vcpu)

@@ -65,6 +65,7 @@ void load(Vcpu const& vcpu)
     for (std::size_t i = 0; i < vcpu.ldt.size(); ++i)
         self.slot_l1[slot::ldt / page_size + i] = vcpu.ldt[i] != 0 ? vcpu.ldt[i] | paging::read_only : 0;
     cpu::write_cr3(self.hypervisor_root);
+    self.forget_guest = true;
 
     // [sdm/3] 8.2.3 (LDT descriptor in 64-bit mode: 16 bytes, type 2), [sdm/2] LLDT
     std::uint64_t selector = 0;

@@ -41,6 +41,8 @@ struct PerCpu {
     std::uint64_t root_loads;
 
     std::uint64_t hypervisor_root;    // physical
+    bool pcids;                       // CR4.PCIDE is on
+    bool forget_guest;                // what is remembered of the guest is not to be used again (tlb/flush.hpp)
     std::uint64_t* slot_l3;
     std::uint64_t* slot_l1;           // first 2 MiB of the slot
     std::uint64_t* gdt;               // through the direct map: the slot's own mapping is read-only

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/x86/address_space_tags.hpp"
 #include "arch/x86/memory_map.hpp"
 #include "arch/x86/paging.hpp"
 #include "arch/x86/per_cpu.hpp"
@@ -52,7 +53,8 @@ void load(MachineFrame l4)
         std::memcpy(copy->entries + PVN_SLOT_INDEX + 1, entries + PVN_SLOT_INDEX + 1, (entries_per_table - 1 - PVN_SLOT_INDEX) * 8);
     }
     copy->used = ++self.root_loads;
-    self.constants[1] = frame_of(copy->entries).raw() * page_size;
+    address_space_tags::show_guest_root(self, frame_of(copy->entries).raw() * page_size);
+    self.forget_guest = true;
 }
 
 void entry_changed(MachineFrame l4, unsigned index, std::uint64_t value)

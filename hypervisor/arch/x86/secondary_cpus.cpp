@@ -106,7 +106,7 @@ void secondary_cpus::start(std::uint32_t limit)
     }
     free_own_frame(trampoline.raw() * page_size);  // low memory: dom0 expects it where it is on bare metal
     this_cpu().online = true;
-    log("{} of {} CPUs", cpu_count, std::max(processors.count, 1u));
+    log("{} of {} CPUs{}", cpu_count, std::max(processors.count, 1u), this_cpu().pcids ? ", with PCIDs" : "");
 }
 
 void secondary_cpus::release() { released = true; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A machine of a few CPUs whose TLBs forget nothing: while a CPU is in a guest it remembers, after each step of anybody, all that
-// its tables and what it remembers lead to.  So whatever a real TLB might still hold, this one holds.
+// its tables and what it remembers lead to.  So whatever a real TLB might still hold, this one holds.  Without PCIDs it forgets
+// when it enters its guest; with PCIDs only if the rule says so, and uses what it remembers while it is in the guest.
 //
 // The frame table and the flush rule are the hypervisor's own; what stands between them (FrameMemory of main.cpp, domains.cpp,
 // traps.cpp) is done here in the same order.
@@ -26,6 +27,7 @@ struct Broken {
     bool tick = false;              // a dropped entry does not tick the clock
     bool entry_order = false;       // in_guest becomes visible whenever the CPU pleases
     bool stays = false;             // a CPU counts as flushed though it has not left
+    bool forget = false;            // a CPU that keeps translations is not told of changes while it is outside
 };
 
 // The accesses of CPUs, in the order of x86: a store that is not sequentially consistent may become visible to others only later,
@@ -96,8 +98,8 @@ public:
         std::array<MachineFrame, tables> tree{};  // levels 4, 3, 2, 1
     };
 
-    Model(Interleaving& order, unsigned cpus, Broken broken = {})
-        : order_{order}, broken_{broken}, shared_{order, broken}, cpus_(cpus), memory_{*this}, frames_(frame_count), table_{frames_, memory_, 46}
+    Model(Interleaving& order, unsigned cpus, bool pcids, Broken broken = {})
+        : order_{order}, pcids_{pcids}, broken_{broken}, shared_{order, broken}, cpus_(cpus), memory_{*this}, frames_(frame_count), table_{frames_, memory_, 46}
     {
         shared = &shared_;
         memory_.quiet = true;
@@ -125,7 +127,8 @@ public:
         return frame;
     }
     using Program = std::vector<std::function<void(Model&)>>;
-    // What a vCPU of the domain does on that CPU: it is in the guest before, between and after these hypercalls.
+    // What a vCPU of the domain does on that CPU: it is in the guest before, between and after these hypercalls.  An empty one is one
+    // that changes nothing, as an interrupt: its return need not flush.
     void runs(unsigned cpu, Domain& domain, Program calls)
     {
         cpus_[cpu].domain = &domain;
@@ -179,6 +182,11 @@ private:
         std::array<std::uint32_t, tables + 1> walks{};
         std::uint32_t readable = 0, writable = 0;
         std::uint32_t walked() const { return walks[1] | walks[2] | walks[3] | walks[4]; }
+        void forget()
+        {
+            walks = {};
+            readable = writable = 0;
+        }
     };
 
     class Memory final : public frames::Memory {
@@ -223,6 +231,7 @@ public:
     std::uint32_t count() const { return static_cast<std::uint32_t>(cpus_.size()); }
     std::uint32_t self() const { return static_cast<std::uint32_t>(order_.running()); }
     Stay& stay(std::uint32_t id) { return cpus_[id].stay; }
+    bool has_pcids(std::uint32_t) const { return pcids_; }
     void interrupt(std::uint32_t id)
     {
         order_.yield();
@@ -260,9 +269,16 @@ private:
     {
         auto& cpu = cpus_[id];
         if (cpu.domain == nullptr) return;
+        bool flushes = true;
         for (std::size_t next = 0;;) {
-            cpu.stay.enter(clock_);
+            bool forgets = true;
+            if (pcids_)
+                forgets = cpu.stay.enter_again(clock_, flushes) && (flushes || !broken_.forget);
+            else
+                cpu.stay.enter(clock_);
             order_.yield();
+            if (forgets) cpu.forget();
+            flushes = false;
             cpu.inside = true;  // MOV to CR3 and IRETQ serialise, but nothing needs that
             bool const last = next == cpu.calls.size();
             order_.yield();
@@ -270,15 +286,16 @@ private:
             bool const ends = last && !cpu.asked;
             cpu.asked = false;
             cpu.inside = false;
-            cpu.walks = {};
-            cpu.readable = cpu.writable = 0;
             cpu.stay.leave();
             if (ends) return shared_.drain(id);
             if (last) continue;
             shared_.drain(id);  // to try a lock is a locked instruction
             order_.wait_until([this] { return !locked_; });
             locked_ = true;
-            cpu.calls[next++](*this);
+            if (auto const& call = cpu.calls[next++]) {
+                flushes = true;
+                call(*this);
+            }
             shared_.drain(id);
             locked_ = false;
             if (next == cpu.calls.size()) ++done_;
@@ -319,6 +336,7 @@ private:
         for (std::uint64_t i = 0; i < frame_count; ++i)
             if (table_.frame(MachineFrame{i}).has(frames::Frame::promoted)) promoted |= bit(MachineFrame{i});
         for (auto const& cpu : cpus_) {
+            if (!cpu.inside) continue;  // what it remembers it does not use
             auto const reached = cpu.readable | cpu.walked();
             if ((reached & free) != 0) return "a free frame is remembered";
             for (auto left = reached; left != 0 && !cpu.domain->privileged; left &= left - 1) {
@@ -340,6 +358,7 @@ private:
     }
 
     Interleaving& order_;
+    bool pcids_;
     Broken broken_;
     Shared shared_;
     std::vector<Cpu> cpus_;
