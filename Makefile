@@ -291,7 +291,7 @@ iso: hypervisor ## makes build/paravane.iso, bootable by GRUB (multiboot2); GUES
 # ------------------------------------------------------------------------------------------------------------------- tests
 
 # Each suite leaves its counts in build/results/SUITE.json.  All of them run, whatever fails; the last line sums them up.
-suites := host abi fuzz guests toolstack system
+suites := host abi fuzz guests bochs toolstack system
 
 .PHONY: test
 test: ## runs everything: host tests, ABI headers, test guests, Linux; the last line counts
@@ -322,6 +322,14 @@ test-guests: hypervisor ## boots each test guest in QEMU and judges its output (
 	@rm -f $(B)/results/guests.json
 	@$(MAKE) $(if $(GUEST),$(GUEST:%=$(B)/guests/%.elf),guests)
 	@tests/guests/run.py $(GUEST)
+
+# Of the CPUs that Bochs has, one of Intel's with PCIDs.
+BOCHS_CPU := corei7_skylake_x
+.PHONY: test-bochs
+test-bochs: hypervisor ## boots the test guests in Bochs, whose CPUs have PCIDs (BOCHS_CPU=MODEL: `bochs --help cpu` lists them)
+	@rm -f $(B)/results/bochs.json
+	@$(MAKE) guests
+	@tests/guests/run.py --bochs $(BOCHS_CPU) $(GUEST)
 
 .PHONY: conformance
 conformance: ## shows what a hypervisor keeps of the guest ABI's rules: a table of the test guests' verdicts (IMAGE=build/paravane)

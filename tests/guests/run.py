@@ -8,13 +8,16 @@ A guest ends with a line `PASS: NAME` or `FAIL: what went wrong`.  Its folder te
            in any order, and then take the place of the PASS line; `!regex` must match no line; `#` begins a comment
   config   JSON: {"qemu": [more arguments], "cpu": "max", "memory": 256, "smp": 4, "timeout": 30,
            "modules": ["path from the top"], "paravane": "options for the hypervisor", "cmdline": "for the guest",
-           "panic": true (a panic of the hypervisor is what is expected), "skip": "reason"}
+           "panic": true (a panic of the hypervisor is what is expected), "skip": "reason", "needs_qemu": "reason"}
 
-A panic of the hypervisor fails any guest.  Logs: build/guests/NAME.log; counts: build/results/guests.json.
+A panic of the hypervisor fails any guest.  Logs: build/guests/NAME.log; counts: build/results/guests.json, or bochs.json.
 
 With --conformance a table says what each guest has shown of a hypervisor to hold, which --image names.
 
-usage: run.py [--jobs N] [--verbose] [--conformance [--image FILE]] [NAME...]
+With --bochs MODEL the machine is Bochs with a CPU of that model (`bochs --help cpu` lists them), and GRUB the loader: guests that
+need a QEMU of their own ("qemu", "cpu" and "needs_qemu" of `config`) are left out.
+
+usage: run.py [--jobs N] [--verbose] [--conformance [--image FILE]] [--bochs MODEL] [NAME...]
 """
 import argparse
 import json
@@ -30,13 +33,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import bochs
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GUESTS = ROOT / 'tests' / 'guests'
 BUILD = ROOT / 'build' / 'guests'
 IMAGE = ROOT / 'build' / 'paravane'
-RESULT = ROOT / 'build' / 'results' / 'guests.json'
+RESULTS = ROOT / 'build' / 'results'
 
-CONFIG_KEYS = {'qemu', 'cpu', 'memory', 'smp', 'timeout', 'modules', 'paravane', 'cmdline', 'panic', 'skip'}
+CONFIG_KEYS = {'qemu', 'cpu', 'memory', 'smp', 'timeout', 'modules', 'paravane', 'cmdline', 'panic', 'skip', 'needs_qemu'}
 PASS = re.compile(r'\bPASS: (\S+)')
 FAIL = re.compile(r'\bFAIL: (.*)')
 PANIC = re.compile(r'\bPANIC\b|\bpanic:')
@@ -47,17 +52,31 @@ GRACE = 1.0
 stopping = threading.Event()
 
 
+class Qemu:
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.serial = self.process.stdout.fileno()
+        self.screen = None
+
+    def close(self):
+        self.process.stdout.close()
+
+
 class Guest:
     image = IMAGE
+    model = None  # of Bochs
 
     def __init__(self, name):
         self.name = name
         self.elf = BUILD / f'{name}.elf'
-        self.log = BUILD / f'{name}.log'
+        self.log = BUILD / (f'bochs-{name}.log' if self.model else f'{name}.log')
         self.config = {}
         self.expected, self.unwanted = [], []
         self.broken = None
         self.read()
+
+    def suite(self):
+        return 'bochs' if self.model else 'guests'
 
     def promise(self):
         """What it shows to hold: the first sentence of its opening comment."""
@@ -85,6 +104,17 @@ class Guest:
                         self.expected.append(re.compile(line))
         except (ValueError, re.error) as error:
             self.broken = f'config or expect: {error}'
+
+    def needs_qemu(self):
+        return not self.config.keys().isdisjoint({'qemu', 'cpu', 'needs_qemu'})
+
+    def start(self):
+        if not self.model:
+            return Qemu(self.command())
+        config = self.config
+        modules = [f'{self.elf} {config.get("cmdline", "")}', *config.get('modules', [])]
+        return bochs.Machine(ROOT, BUILD / 'bochs' / self.name, self.image, config.get('paravane', ''), modules, self.model,
+                             config.get('smp', 2), config.get('memory', 256))
 
     def command(self):
         def module(path, arguments=''):
@@ -139,8 +169,9 @@ class Guest:
 
 def boot(guest):
     """Boots one guest; returns (lines, seconds that timed out or None, exit status)."""
-    limit = float(guest.config.get('timeout', 30)) * float(os.environ.get('TIMEOUT_SCALE', '1'))
-    process = subprocess.Popen(guest.command(), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    limit = float(guest.config.get('timeout', 30)) * float(os.environ.get('TIMEOUT_SCALE', '1')) * (4 if guest.model else 1)
+    machine = guest.start()
+    process = machine.process
     output = bytearray()
     deadline = time.monotonic() + limit
     settled = False
@@ -151,15 +182,20 @@ def boot(guest):
 
     try:
         with selectors.DefaultSelector() as selector, open(guest.log, 'wb') as log:
-            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.register(machine.serial, selectors.EVENT_READ)
+            if machine.screen is not None:
+                selector.register(machine.screen, selectors.EVENT_READ)
             while True:
                 left = deadline - time.monotonic()
                 if left <= 0 or stopping.is_set():
                     timed_out = None if settled else f'{limit:g}'
                     break
-                if not selector.select(min(left, 0.2)):
+                ready = [key.fd for key, _ in selector.select(min(left, 0.2))]
+                if machine.screen in ready and not machine.drain_screen():
+                    break
+                if machine.serial not in ready:
                     continue
-                data = os.read(process.stdout.fileno(), 65536)
+                data = os.read(machine.serial, 65536)
                 if not data:
                     break
                 output += data
@@ -181,7 +217,7 @@ def boot(guest):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        process.stdout.close()
+        machine.close()
     return lines(), timed_out, process.returncode
 
 
@@ -205,8 +241,8 @@ def test(guest, verbose):
         return guest, 'passed', f'  ok {guest.name} {seconds:.1f} s' + ('\n' + '\n'.join(lines) if verbose else '')
     text = [f'  FAILED {guest.name}: {why}']
     text += [f'      | {line}' for line in [line for line in lines if line.strip()][-15:]]
-    text.append(f'      to rerun: make test-guests GUEST={guest.name}    (log: {guest.log.relative_to(ROOT)})')
-    if verbose:
+    text.append(f'      to rerun: make test-{guest.suite()} GUEST={guest.name}    (log: {guest.log.relative_to(ROOT)})')
+    if verbose and not guest.model:
         text.append(f'      QEMU: {shlex.join(guest.command())}')
     return guest, 'failed', '\n'.join(text)
 
@@ -217,9 +253,11 @@ def main() -> int:
     parser.add_argument('--verbose', action='store_true')
     parser.add_argument('--conformance', action='store_true')
     parser.add_argument('--image', type=pathlib.Path, default=IMAGE)
+    parser.add_argument('--bochs', metavar='MODEL')
     parser.add_argument('names', nargs='*')
     options = parser.parse_args()
     Guest.image = options.image.resolve()
+    Guest.model = options.bochs
 
     names = options.names or sorted(folder.name for folder in GUESTS.iterdir() if folder.is_dir() and folder.name != 'lib' and
                                     (list(folder.glob('*.cpp')) or list(folder.glob('*.S')) or (folder / 'expect').is_file()))  # built elsewhere
@@ -239,19 +277,21 @@ def main() -> int:
     failures = []
     table = []
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        waiting = [pool.submit(test, Guest(name), options.verbose) for name in names]
+        guests = [guest for guest in map(Guest, names) if options.names or not (options.bochs and guest.needs_qemu())]
+        waiting = [pool.submit(test, guest, options.verbose) for guest in guests]
         for future in waiting:
             guest, outcome, text = future.result()
             counts[outcome] += 1
             table.append(f'  {dict(passed="holds", failed="BROKEN", skipped="skipped")[outcome]:<8}{guest.name:<28}{guest.promise()}')
             if outcome == 'failed':
-                failures.append(f'{text.splitlines()[0].strip().removeprefix("FAILED ")} (make test-guests GUEST={guest.name})')
+                failures.append(f'{text.splitlines()[0].strip().removeprefix("FAILED ")} (make test-{guest.suite()} GUEST={guest.name})')
             print(text, flush=True)
     if options.conformance:
         print('\n' + '\n'.join(table) + '\n')
-    print('guests: ' + ', '.join(f'{counts[key]} {key}' for key in counts))
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({'suite': 'guests', **counts, 'failures': failures}) + '\n')
+    suite = 'bochs' if options.bochs else 'guests'
+    print(f'{suite}: ' + ', '.join(f'{counts[key]} {key}' for key in counts))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f'{suite}.json').write_text(json.dumps({'suite': suite, **counts, 'failures': failures}) + '\n')
     if stopping.is_set():
         return 130
     return 1 if counts['failed'] else 0

@@ -22,7 +22,7 @@ asm(".text\n" BODY(ud2, "", "ud2") BODY(divide, "", "divq zero(%rip)") BODY(int3
     BODY(segment, "", "movw bad_selector(%rip), %fs") BODY(not_canonical, "", "mov (%rax), %rbx") BODY(stack_address, "", "mov (%rbp), %rbx")
     BODY(read_absent, "", "mov 0x12345678, %bl") BODY(write_absent, "", "movb $1, 0x12345678")
     BODY(write_protected, "", "movb $1, case_ud2_page(%rip)") BODY(low_write_protected, "", "movq $1, 0x700008")
-    BODY(fetch, "", "jmp *no_code(%rip)") BODY(int80, "", "int $0x80") BODY(float, "fldcw unmasked(%rip); fld1; fldz; fdivrp\n", "fwait")
+    BODY(fetch, "", "jmp *no_code(%rip)") BODY(int80, "", "int $0x80") BODY(float, "fnclex; fldcw unmasked(%rip); fld1; fldz; fdivrp\n", "fwait")
     "case_step: " GUEST_PATTERN "pushfq; orq $0x100, (%rsp); popfq; nop; step_at: ud2\n"
     ".data; zero: .quad 0; bad_selector: .quad 0x1000; unmasked: .quad 0x37b; .global no_code; no_code: .quad 0x701000\n"
     ".balign 4096; .global case_ud2_page; case_ud2_page: .fill 4096\n.text\n");

@@ -17,7 +17,7 @@ asm(".section .user, \"ax\"\n" BODY(ud2, "ud2") BODY(divide, "divq user_zero(%ri
     BODY(segment, "movw user_zero + 8(%rip), %fs") BODY(upcall, "int $0x82") BODY(sysenter, "sysenter")
     BODY(lldt, "lldt user_zero(%rip)") BODY(swapgs, "swapgs")
     BODY(step, "nop") BODY(nops, "nop; nop; nop")
-    "user_zero: .quad 0, 0x1000\n.text\n");
+    ".balign 8; user_zero: .quad 0, 0x1000\n.text\n");  // aligned: AC is on
 
 namespace {
 
@@ -46,7 +46,7 @@ guest::Entry const& run(Case const& c, guest::Registers context)
     }
     CHECK_EQUAL(e.registers.vector, c.vector);
     // QEMU's TCG doubles the index that `int n` without permission reports: 16 * n + 2 ([sdm/2] INT n: 8 * n + 2).
-CHECK(e.registers.error == c.error || (c.vector == 13 && (c.error & 2) != 0 && e.registers.error == c.error * 2 - 2));
+    CHECK(e.registers.error == c.error || (c.vector == 13 && (c.error & 2) != 0 && e.registers.error == c.error * 2 - 2));
     CHECK_EQUAL(e.registers.cs, std::uint64_t{PVN_USER_CS});
     CHECK_EQUAL(e.registers.ss, std::uint64_t{PVN_USER_SS});
     CHECK_EQUAL(e.registers.rsp, guest::user_stack_top);
