@@ -20,6 +20,10 @@ struct net_ring {
 	u32 *ref;			/* of each slot */
 };
 
+/* So large a packet is copied rather than its pages granted, whichever way it goes. */
+#define NET_SMALL_BYTES		256
+#define NET_SMALL		((struct sk_buff *)1)
+
 struct net_queue {
 	struct net_device *dev;
 	unsigned int index;
@@ -30,8 +34,13 @@ struct net_queue {
 	bool broken;			/* the back end broke the contract */
 	const char *why_broken;
 	struct net_ring send, receive;
-	struct sk_buff **skb;		/* sent, by the packet's last slot */
+	struct sk_buff **skb;		/* sent, by the packet's last slot; NET_SMALL: it was copied */
 	unsigned int *sent_bytes;	/* likewise */
+	u32 skbs_sent, skbs_taken;	/* not those that were copied */
+	spinlock_t wanting;		/* to write answers_wanted, and: */
+	bool relaxed;			/* nothing waits for answers (want_answers) */
+	void *small;			/* room for a small packet in each slot, granted as long as the rings are there */
+	u32 *small_ref;			/* of its pages */
 	struct page_pool *pool;		/* of pages to be filled; NAPI's */
 	struct page **page;		/* given to be filled, by slot */
 };

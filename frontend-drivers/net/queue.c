@@ -11,9 +11,9 @@
 #include "net.h"
 #include "offload.h"
 
-/* So much of a packet is copied to where Linux looks for headers; what is not larger is copied as a whole. */
+/* So much of a packet is copied to where Linux looks for headers. */
 #define HEADERS		128
-#define COPY_WHOLE	256
+#define SMALL_PER_PAGE	(PAGE_SIZE / NET_SMALL_BYTES)
 
 static void give_up(struct net_queue *queue, const char *why)
 {
@@ -105,13 +105,91 @@ static unsigned int room(struct net_queue *queue)
 	return queue->slots - (queue->send.produced - READ_ONCE(queue->send.done));
 }
 
+/* Whether somebody waits until the back end has copied what it was sent. */
+static bool anybody_waits(struct net_queue *queue)
+{
+	return READ_ONCE(queue->skbs_sent) != READ_ONCE(queue->skbs_taken) ||
+	       netif_tx_queue_stopped(netdev_get_tx_queue(queue->dev, queue->index));
+}
+
+/*
+ * The back end is to tell when it has copied half of what is on its way.  If nobody waits for that, as after small packets, when half of
+ * the ring is full: an event and what it wakes cost more than a small packet.
+ */
+static void want_answers(struct net_queue *queue)
+{
+	struct net_ring *ring = &queue->send;
+	unsigned long flags;
+	bool relaxed;
+
+	/* Who writes last has seen the most. */
+	spin_lock_irqsave(&queue->wanting, flags);
+	relaxed = !anybody_waits(queue);
+	do {
+		u32 done = READ_ONCE(ring->done);
+		u32 after = relaxed ? queue->slots / 2 : (READ_ONCE(ring->published) - done) / 2 + 1;
+
+		WRITE_ONCE(queue->relaxed, relaxed);
+		WRITE_ONCE(ring->shared.ring->answers_wanted, done + after);
+		smp_mb();	/* says what it wants, then looks: for answers, and whether somebody waits now */
+	} while (relaxed && !(relaxed = !anybody_waits(queue)));
+	spin_unlock_irqrestore(&queue->wanting, flags);
+}
+
+/* A packet, or a queue that was stopped; want_answers() may just have found nobody. */
+static void now_somebody_waits(struct net_queue *queue)
+{
+	struct net_ring *ring = &queue->send;
+
+	smp_mb();	/* as in want_answers() */
+	if (likely(!READ_ONCE(queue->relaxed)))
+		return;
+	want_answers(queue);
+	if (READ_ONCE(ring->shared.ring->answers_produced) != READ_ONCE(ring->done))
+		napi_schedule(&queue->napi);
+}
+
+static void send_small(struct net_queue *queue, struct sk_buff *skb, struct pvn_net_send *message)
+{
+	struct net_ring *ring = &queue->send;
+	u32 slot = ring->produced++ % queue->slots;
+
+	skb_copy_bits(skb, 0, queue->small + slot * NET_SMALL_BYTES, skb->len);
+	message->ref = queue->small_ref[slot / SMALL_PER_PAGE];
+	message->offset = slot % SMALL_PER_PAGE * NET_SMALL_BYTES;
+	message->bytes = skb->len;
+	*(struct pvn_net_send *)((void *)ring->shared.ring + PVN_NET_SEND_OFFSET(slot)) = *message;
+	queue->skb[slot] = NET_SMALL;
+	skb_tx_timestamp(skb);
+	dev_sw_netstats_tx_add(queue->dev, 1, skb->len);
+	dev_consume_skb_any(skb);
+}
+
+static void send_pieces(struct net_queue *queue, struct sk_buff *skb, struct pvn_net_send *message)
+{
+	unsigned int left = skb->len, i;
+	u32 last;
+
+	put_pieces(queue, virt_to_page(skb->data), offset_in_page(skb->data), skb_headlen(skb), &left, message);
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *fragment = &skb_shinfo(skb)->frags[i];
+
+		put_pieces(queue, skb_frag_page(fragment), skb_frag_off(fragment), skb_frag_size(fragment), &left, message);
+	}
+	last = (queue->send.produced - 1) % queue->slots;
+	queue->skb[last] = skb;
+	queue->sent_bytes[last] = skb->len;
+	skb_tx_timestamp(skb);
+	netdev_tx_sent_queue(netdev_get_tx_queue(queue->dev, queue->index), skb->len);
+	WRITE_ONCE(queue->skbs_sent, queue->skbs_sent + 1);
+}
+
 netdev_tx_t net_queue_send(struct net_queue *queue, struct sk_buff *skb)
 {
 	struct netdev_queue *txq = netdev_get_tx_queue(queue->dev, queue->index);
 	struct net_ring *ring = &queue->send;
 	struct pvn_net_send message = { .total = skb->len };
-	unsigned int left = skb->len, i;
-	u32 last;
+	bool waits = false;
 
 	if (!ring->shared.ring || queue->broken || skb->len > PVN_NET_PACKET_MAX || !pvn_offload_of(skb, &message.offload) ||
 	    (pieces_of(skb) > PVN_NET_FRAGMENTS && skb_linearize(skb))) {
@@ -119,18 +197,14 @@ netdev_tx_t net_queue_send(struct net_queue *queue, struct sk_buff *skb)
 		dev_kfree_skb_any(skb);
 		goto out;
 	}
-	put_pieces(queue, virt_to_page(skb->data), offset_in_page(skb->data), skb_headlen(skb), &left, &message);
-	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
-		const skb_frag_t *fragment = &skb_shinfo(skb)->frags[i];
-
-		put_pieces(queue, skb_frag_page(fragment), skb_frag_off(fragment), skb_frag_size(fragment), &left, &message);
+	if (skb->len <= NET_SMALL_BYTES) {
+		send_small(queue, skb, &message);
+	} else {
+		send_pieces(queue, skb, &message);
+		waits = true;
 	}
-	last = (ring->produced - 1) % queue->slots;
-	queue->skb[last] = skb;
-	queue->sent_bytes[last] = skb->len;
-	skb_tx_timestamp(skb);
-	netdev_tx_sent_queue(txq, skb->len);
 	if (room(queue) < PVN_NET_FRAGMENTS) {
+		waits = true;
 		netif_tx_stop_queue(txq);
 		smp_mb();	/* stopped, then looks; net_queue_poll makes room, then looks whether it is stopped */
 		if (room(queue) >= PVN_NET_FRAGMENTS)
@@ -139,6 +213,8 @@ netdev_tx_t net_queue_send(struct net_queue *queue, struct sk_buff *skb)
 out:
 	if (ring->shared.ring && (!netdev_xmit_more() || netif_xmit_stopped(txq)) && publish(ring))
 		pvn_notify(ring->shared.port);
+	if (waits)
+		now_somebody_waits(queue);
 	return NETDEV_TX_OK;
 }
 
@@ -147,7 +223,7 @@ static void take_sent(struct net_queue *queue, int budget)
 {
 	struct netdev_queue *txq = netdev_get_tx_queue(queue->dev, queue->index);
 	struct net_ring *ring = &queue->send;
-	unsigned int packets = 0, bytes = 0;
+	unsigned int packets = 0, bytes = 0, told = 0;
 	int count;
 
 	do {
@@ -160,21 +236,21 @@ static void take_sent(struct net_queue *queue, int budget)
 			u32 slot = ring->done % queue->slots;
 			struct sk_buff *skb = queue->skb[slot];
 
-			if (!take_back(ring, slot)) {
+			if (skb != NET_SMALL && !take_back(ring, slot)) {
 				give_up(queue, "keeps pages that it has sent");
 				return;
 			}
-			if (skb) {
+			queue->skb[slot] = NULL;
+			if (skb && skb != NET_SMALL) {
 				packets++;
 				bytes += queue->sent_bytes[slot];
-				queue->skb[slot] = NULL;
 				napi_consume_skb(skb, budget);
 			}
 			WRITE_ONCE(ring->done, ring->done + 1);
 		}
-		/* Not for each: when half of what is on its way has been sent. */
-		WRITE_ONCE(ring->shared.ring->answers_wanted, ring->done + (READ_ONCE(ring->published) - ring->done) / 2 + 1);
-		smp_mb();	/* as in publish() */
+		WRITE_ONCE(queue->skbs_taken, queue->skbs_taken + packets - told);
+		told = packets;
+		want_answers(queue);
 	} while (READ_ONCE(ring->shared.ring->answers_produced) != ring->done);
 	dev_sw_netstats_tx_add(queue->dev, packets, bytes);
 	netdev_tx_completed_queue(txq, packets, bytes);
@@ -235,8 +311,8 @@ static struct pvn_net_received received_in(struct net_queue *queue, u32 index)
 static struct sk_buff *make_skb(struct net_queue *queue, const struct pvn_net_received *piece, unsigned int count, bool *fine)
 {
 	struct net_ring *ring = &queue->receive;
-	bool whole = count == 1 && piece[0].bytes <= COPY_WHOLE;
-	unsigned int linear = whole ? COPY_WHOLE : count > MAX_SKB_FRAGS ? piece[0].bytes : HEADERS;
+	bool whole = count == 1 && piece[0].bytes <= NET_SMALL_BYTES;
+	unsigned int linear = whole ? NET_SMALL_BYTES : count > MAX_SKB_FRAGS ? piece[0].bytes : HEADERS;
 	struct sk_buff *skb = napi_alloc_skb(&queue->napi, linear);
 	unsigned int i, copied;
 
@@ -357,6 +433,11 @@ static irqreturn_t answered(int irq, void *data)
 
 /* --- the rings -------------------------------------------------------------------------------------------------- */
 
+static unsigned int small_pages(const struct net_queue *queue)
+{
+	return queue->slots / SMALL_PER_PAGE;
+}
+
 static int init_ring(struct net_ring *ring, unsigned int slots)
 {
 	int error;
@@ -388,10 +469,12 @@ int net_queue_init(struct net_queue *queue, struct pvn_device *device, unsigned 
 	queue->pages = pages;
 	queue->slots = PVN_NET_SLOTS(pages);
 	timer_setup(&queue->refill, refill, 0);
+	spin_lock_init(&queue->wanting);
 	queue->skb = kvcalloc(queue->slots, sizeof(*queue->skb), GFP_KERNEL);
 	queue->sent_bytes = kvcalloc(queue->slots, sizeof(*queue->sent_bytes), GFP_KERNEL);
 	queue->page = kvcalloc(queue->slots, sizeof(*queue->page), GFP_KERNEL);
-	error = queue->skb && queue->sent_bytes && queue->page ? 0 : -ENOMEM;
+	queue->small_ref = kvcalloc(small_pages(queue), sizeof(*queue->small_ref), GFP_KERNEL);
+	error = queue->skb && queue->sent_bytes && queue->page && queue->small_ref ? 0 : -ENOMEM;
 	error = error ?: init_ring(&queue->send, queue->slots) ?: init_ring(&queue->receive, queue->slots);
 	if (error)
 		net_queue_exit(queue);
@@ -405,9 +488,11 @@ void net_queue_exit(struct net_queue *queue)
 	kvfree(queue->skb);
 	kvfree(queue->sent_bytes);
 	kvfree(queue->page);
+	kvfree(queue->small_ref);
 	queue->skb = NULL;
 	queue->sent_bytes = NULL;
 	queue->page = NULL;
+	queue->small_ref = NULL;
 }
 
 static int make_pool(struct net_queue *queue)
@@ -432,9 +517,38 @@ static int open_ring(struct net_queue *queue, struct net_ring *ring, const char 
 	return pvn_open_front_ring(&ring->shared, queue->device->other_domain, queue->pages, answered, name, queue);
 }
 
+static int make_small(struct net_queue *queue)
+{
+	void *room = alloc_pages_exact(small_pages(queue) * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO);
+	unsigned int i;
+	int error;
+
+	static_assert(PVN_NET_SLOTS(1) % SMALL_PER_PAGE == 0);
+	if (!room)
+		return -ENOMEM;
+	error = pvn_grant_reserve(small_pages(queue), queue->small_ref);
+	if (error) {
+		free_pages_exact(room, small_pages(queue) * PAGE_SIZE);
+		return error;
+	}
+	for (i = 0; i < small_pages(queue); i++)
+		pvn_grant(queue->small_ref[i], queue->device->other_domain, virt_to_page(room + i * PAGE_SIZE), true);
+	queue->small = room;
+	return 0;
+}
+
+static void free_small(struct net_queue *queue)
+{
+	unsigned int i;
+
+	for (i = 0; queue->small && i < small_pages(queue); i++)
+		pvn_grant_end_page(queue->small_ref[i]);
+	queue->small = NULL;
+}
+
 int net_queue_open(struct net_queue *queue)
 {
-	int error = make_pool(queue) ?: open_ring(queue, &queue->send, "pvn-net-send") ?:
+	int error = make_pool(queue) ?: make_small(queue) ?: open_ring(queue, &queue->send, "pvn-net-send") ?:
 		    open_ring(queue, &queue->receive, "pvn-net-receive");
 
 	if (error)
@@ -452,10 +566,15 @@ void net_queue_close(struct net_queue *queue)
 	for (done = queue->send.done; queue->send.shared.ring && done != queue->send.produced; done++) {
 		u32 slot = done % queue->slots;
 
-		take_back(&queue->send, slot);
-		dev_kfree_skb_any(queue->skb[slot]);
+		if (queue->skb[slot] != NET_SMALL) {
+			take_back(&queue->send, slot);
+			dev_kfree_skb_any(queue->skb[slot]);
+		}
 		queue->skb[slot] = NULL;
 	}
+	queue->skbs_taken = queue->skbs_sent;
+	queue->relaxed = false;
+	free_small(queue);
 	for (i = 0; i < queue->slots && queue->page; i++) {
 		if (!queue->page[i])
 			continue;
