@@ -169,11 +169,12 @@ static bool deliver(struct back_queue *queue)
 {
 	struct net_device *dev = queue->back->dev;
 	struct sk_buff *skb;
-	bool fine = !queue->copies || !pvn_hypercall(PVN_GRANT_COPY, queue->copy, queue->copies);
+	bool fine = !queue->copies || !pvn_hypercall(PVN_GRANT_COPY, queue->copy, queue->copies), alone;
 
 	queue->copies = 0;
 	if (!fine)
 		give_up(queue, "did not grant what it sends");
+	alone = skb_queue_len(&queue->taken) == 1;
 	while ((skb = __skb_dequeue(&queue->taken))) {
 		struct pvn_net_offload offload = *(struct pvn_net_offload *)skb->cb;
 		unsigned int bytes = skb->len;
@@ -191,7 +192,7 @@ static bool deliver(struct back_queue *queue)
 		skb_record_rx_queue(skb, queue->index);
 		skb_probe_transport_header(skb);
 		dev_sw_netstats_rx_add(dev, bytes);
-		napi_gro_receive(&queue->napi, skb);
+		pvn_receive(&queue->napi, skb, alone);
 	}
 	return fine;
 }

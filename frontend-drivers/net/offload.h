@@ -6,6 +6,7 @@
 #ifndef PARAVANE_NET_OFFLOAD_H
 #define PARAVANE_NET_OFFLOAD_H
 
+#include <linux/netdevice.h>
 #include <linux/skbuff.h>
 #include <linux/virtio_net.h>
 
@@ -65,6 +66,15 @@ static inline bool pvn_take_offload(struct sk_buff *skb, const struct pvn_net_of
 	if (offload->flags & PVN_NET_CSUM_OK)
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 	return !virtio_net_hdr_to_skb(skb, &header, true);
+}
+
+/* A packet that came alone has nothing to be joined with: GRO costs more than it can save.  What waits in GRO goes first. */
+static inline void pvn_receive(struct napi_struct *napi, struct sk_buff *skb, bool alone)
+{
+	if (alone && !napi->gro_bitmask && !napi->rx_count)
+		netif_receive_skb(skb);
+	else
+		napi_gro_receive(napi, skb);
 }
 
 #endif

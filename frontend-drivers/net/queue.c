@@ -346,8 +346,8 @@ static struct sk_buff *make_skb(struct net_queue *queue, const struct pvn_net_re
 	return skb;
 }
 
-/* False: that was no packet. */
-static bool take_packet(struct net_queue *queue, const struct pvn_net_received *piece, unsigned int count)
+/* False: that was no packet.  @alone: no other one came with it. */
+static bool take_packet(struct net_queue *queue, const struct pvn_net_received *piece, unsigned int count, bool alone)
 {
 	struct net_device *dev = queue->dev;
 	unsigned int bytes = 0, i;
@@ -371,7 +371,7 @@ static bool take_packet(struct net_queue *queue, const struct pvn_net_received *
 	dev_sw_netstats_rx_add(dev, bytes);
 	skb->protocol = eth_type_trans(skb, dev);
 	skb_record_rx_queue(skb, queue->index);
-	napi_gro_receive(&queue->napi, skb);
+	pvn_receive(&queue->napi, skb, alone);
 	return true;
 }
 
@@ -391,7 +391,7 @@ static int take_received(struct net_queue *queue, int budget)
 			if (!piece[count].bytes || piece[count].bytes > PAGE_SIZE)
 				goto broken;
 		} while (piece[count++].flags & PVN_NET_MORE);
-		if (!take_packet(queue, piece, count))
+		if (!take_packet(queue, piece, count, !packets && count == there))
 			goto broken;
 	}
 	if (queue->receive.produced - queue->receive.done < queue->slots)

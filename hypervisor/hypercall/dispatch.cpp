@@ -169,7 +169,7 @@ Outcome multi(Vcpu& vcpu, Arguments const& a)
     auto inner_done = a.progress.done & inner_mask;
     auto const first = a.progress.done >> inner_bits;
     for (auto i = first; i < a[1]; ++i) {
-        if (a.progress.time_is_up() && i != first) return a.progress.stop(i << inner_bits | inner_done);
+        if (i != first && a.progress.time_is_up()) return a.progress.stop(i << inner_bits | inner_done);
         auto entry = PVN_TRY(list.read(i));
         bool const refused = entry.number == PVN_MULTI || entry.number == PVN_SCHED_SHUTDOWN || entry.number == PVN_SCHED_BLOCK ||
                              entry.number == PVN_SCHED_POLL || entry.number == PVN_VCPU_DOWN;

@@ -26,8 +26,8 @@ Result<Domain*> find_granter(std::uint16_t id)
     return domain;
 }
 
-// Does `work(frames, done, operations)` for up to `Turn` elements of a list at a time: all of them are read, then done, then have their
-// status written.  Returns how many failed.
+// Does `work(operations)` for up to `Turn` elements of a list at a time: all of them are read, then done, then have their status
+// written, if anything of it is not as it was.  Returns how many failed.
 template <class Operation, std::size_t Turn, class Work>
 Outcome for_each_turn(Vcpu& vcpu, Arguments const& a, Work work)
 {
@@ -37,18 +37,23 @@ Outcome for_each_turn(Vcpu& vcpu, Arguments const& a, Work work)
     auto done = a.progress.done & 0xffffffff;
     auto failed = a.progress.done >> 32;
     for (auto const first = done; done < a[1];) {
-        if (a.progress.time_is_up() && done != first) return a.progress.stop(failed << 32 | done);
+        if (a[1] > Turn && a.progress.time_is_up() && done != first) return a.progress.stop(failed << 32 | done);
         std::array<Operation, Turn> storage;
         auto const operations = std::span{storage}.first(std::min<std::uint64_t>(Turn, a[1] - done));
         {
             LockedFrames const frames;
             PVN_CHECK(list.read(frames, done, operations));
         }
+        auto const with_status = [&] { return static_cast<std::uint64_t>(std::ranges::count_if(operations, [](Operation const& op) { return op.status != 0; })); };
+        bool const answers_are_there = !std::is_same_v<Operation, pvn_grant_map> && with_status() == 0;
         work(operations);
-        LockedFrames const frames;
-        PVN_CHECK(list.write(frames, done, operations));
+        auto const failed_now = with_status();
+        if (!answers_are_there || failed_now != 0) {
+            LockedFrames const frames;
+            PVN_CHECK(list.write(frames, done, operations));
+        }
         done += operations.size();
-        failed += static_cast<std::uint64_t>(std::ranges::count_if(operations, [](Operation const& op) { return op.status != 0; }));
+        failed += failed_now;
     }
     return static_cast<std::int64_t>(failed);
 }

@@ -23,7 +23,7 @@ Outcome run_queue(Vcpu& vcpu, std::uint64_t address, std::uint64_t count, Progre
     if (count > PVN_MMU_QUEUE_MAX || address % 8 != 0) return Fail{Error::invalid};
     GuestOut<pvn_mmu_op> const queue{vcpu, address};
     for (auto i = progress.done; i < count;) {
-        if (progress.time_is_up() && i != progress.done) return progress.stop(i);
+        if (i != progress.done && progress.time_is_up()) return progress.stop(i);
         LockedFrames const frames;
         for (auto left = entries_per_turn; i < count && left != 0;) {
             // As many as lie in one page, or one that lies in two.
