@@ -159,6 +159,9 @@ def in_domu(machine, name, command, timeout=240):
     # The console first repeats what it showed before: each command has a mark of its own.
     mark = f'{name}-{next(marks)}'
     machine.send(f'pvn console {name}\n')
+    # The last prompt may be too long ago for the console to repeat it.
+    machine.expect(r'Ctrl-\] leaves', timeout)
+    machine.send('\n')
     machine.expect(r'domU # ', timeout)
     machine.send(f'{command}; echo "code"-{mark}=$?\n')
     start = machine.seen

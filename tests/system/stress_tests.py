@@ -60,6 +60,7 @@ def stress(name, smp, accel='tcg'):
         for domain, vcpus in (('two', 2), ('four', 4)):
             describe(machine, f'{domain}.toml', name=domain, vcpus=vcpus, memory='400M', ramdisk='/boot/stress.cpio.gz')
             start_linux(machine, f'{domain}.toml')
+            in_domu(machine, domain, 'dmesg -n 1')
         try:
             rounds(machine)
         except Failure:
