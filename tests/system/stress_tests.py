@@ -15,7 +15,7 @@ SECONDS = int(os.environ.get('PARAVANE_STRESS', '5'))
 CLASSES = ('cpu', 'vm', 'scheduler', 'interrupt', 'filesystem')
 # Each stressor of the class once, of small size.  What stress-ng cannot do here it skips.
 COMMAND = ('stress-ng --class {0} --all 1 --timeout {1} --oomable --no-rand-seed --vm-bytes 4M --mmap-bytes 4M --hdd-bytes 1M --fallocate-bytes 1M '
-           '--temp-path /tmp --exclude {2}')
+           '--loadavg-max 64 --temp-path /tmp --exclude {2}')
 # Not here: what asks for more memory or files than a domain without a disk has, or changes the machine's clock; and procfs, which
 # reads /proc/kmsg until the kernel has something to say.
 EXCLUDE = 'bigheap,brk,stack,malloc,resources,softlockup,clock,schedpolicy,oom-pipe,swap,watchdog,reboot,tmpfs,ramfs,shm,shm-sysv,procfs,fork,vfork,vforkmany,copy-file,file-ioctl,aiol'
