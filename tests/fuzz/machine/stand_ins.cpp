@@ -166,6 +166,7 @@ void publish_wall(Domain&) {}
 }  // namespace clock
 
 namespace tlb {
+void forget_guest() {}
 void flush_dropped(DomainId) {}
 void flush_vcpus(Domain const&, std::uint64_t) {}
 }  // namespace tlb
