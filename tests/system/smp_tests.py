@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Linux with several processors as dom0."""
+import hashlib
 import itertools
 import json
 import re
@@ -143,6 +144,24 @@ def test_more_vcpus_than_cpus(_):
         end(machine)
 
 
+def test_typed_in_bulk(_):
+    """What is typed faster than it is read arrives whole and in order: an interrupt and hvc's thread take it in, on processors that are
+    taken away from them at any time."""
+    with Machine('typed_in_bulk', smp=2, paravane='debug_exit dom0_max_vcpus=4') as machine:
+        begin(machine, 4)
+        machine.must('for i in 0 1 2 3; do while :; do /bin/true; done & done')
+        lines = 3000
+        text = ''.join(f'line {i}\n' for i in range(lines))
+        machine.send(f"stty -icanon -echo; echo 'be'gin; head -c {len(text)} | sha256sum; stty sane\n")
+        machine.expect('\nbegin\n')
+        machine.send(text)
+        sum = machine.expect(r'\n?([0-9a-f]{64})  -\n', 240)[1]
+        check(sum == hashlib.sha256(text.encode()).hexdigest(), 'what was typed is not what came')
+        machine.expect(re.escape(machine.prompt))
+        machine.must('kill $(jobs -p)')
+        end(machine)
+
+
 def test_fewer_vcpus_than_cpus(_):
     """The machine's tables name more processors than dom0 has."""
     with Machine('fewer_vcpus_than_cpus', smp=4, paravane='debug_exit dom0_max_vcpus=2') as machine:
@@ -230,4 +249,4 @@ for test in (test_four_cpus, test_two_cpus, test_eight_cpus, test_eight_cpus_in_
     test.boots_itself = True
 
 TESTS = [test_four_cpus, test_two_cpus, test_eight_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock,
-         test_more_vcpus_than_cpus, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added]
+         test_more_vcpus_than_cpus, test_typed_in_bulk, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added]
