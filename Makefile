@@ -166,11 +166,12 @@ $(B)/hello.cpio.gz: $(initramfs_files) .make/initramfs | $(B)/.setup
 	$(Q).make/initramfs $@ tests/system/domu
 # Test guests that dom0 starts as domUs, beside a Linux that must not notice.
 domu_guests := $(filter hostile_%,$(guest_names)) start store timer
-dom0_files := usr/bin/pvn=$(B)/toolstack/pvn usr/bin/pvn-stored=$(B)/toolstack/pvn-stored usr/bin/lock_fight=$(B)/lock_fight boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
+programs := $(notdir $(basename $(wildcard tests/system/programs/*.c)))
+dom0_files := usr/bin/pvn=$(B)/toolstack/pvn usr/bin/pvn-stored=$(B)/toolstack/pvn-stored $(foreach program,$(programs),usr/bin/$(program)=$(B)/$(program)) boot/vmlinux=$(B)/vmlinux boot/bzImage=$(B)/bzImage boot/hello.cpio.gz=$(B)/hello.cpio.gz \
 	usr/share/bash-completion/completions/pvn=toolstack/completion/pvn.bash $(foreach guest,$(domu_guests),boot/guests/$(guest)=$(B)/guests/$(guest).elf) \
 	$(foreach terminal,l/linux v/vt100 v/vt220 x/xterm x/xterm-256color,lib/terminfo/$(terminal)=/lib/terminfo/$(terminal))
 modules := lib/modules=$(B)/modules/lib/modules
-$(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(B)/lock_fight $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
+$(B)/initramfs.cpio.gz: $(initramfs_files) $(B)/hello.cpio.gz $(B)/toolstack/pvn $(B)/toolstack/pvn-stored $(programs:%=$(B)/%) $(B)/vmlinux toolstack/completion/pvn.bash $(domu_guests:%=$(B)/guests/%.elf) .make/initramfs | $(B)/.setup
 	$(call say,CPIO,$@)
 	$(Q).make/initramfs $@ tests/system/initramfs $(dom0_files) $(modules)
 $(B)/vmlinux $(B)/toolstack/pvn $(B)/toolstack/pvn-stored: ;
@@ -188,7 +189,7 @@ $(B)/debug/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/debug/hello.cpio.gz $(
 	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux boot/hello.cpio.gz=$(B)/debug/hello.cpio.gz $(dom0_files) $(debug_modules)
 $(B)/debug/vmlinux: ;
 
-$(B)/lock_fight: tests/system/programs/lock_fight.c | $(B)/.setup
+$(programs:%=$(B)/%): $(B)/%: tests/system/programs/%.c | $(B)/.setup
 	$(call say,CC,$<)
 	$(Q)gcc -O2 -static -pthread -Wall -Wextra -Werror -o $@ $<
 

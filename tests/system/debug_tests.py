@@ -5,7 +5,7 @@ The processors of this machine take turns: QEMU before 8.1 may go on executing c
 and this kernel patches code."""
 from block_tests import blank, in_background, machine_with
 from lifecycle_tests import describe, start_linux
-from machine import Machine, check, free_frames
+from machine import IN_TURNS, Machine, check, free_frames
 from net_tests import bridge, last_sum
 from smp_tests import LOAD, TROUBLE, begin, end, in_domu, online, run_load
 
@@ -22,7 +22,7 @@ def content(log, who):
 
 def test_debug_kernels(_):
     with Machine('debug_kernels', memory=1536, smp=4, paravane='debug_exit dom0_max_vcpus=2', kernel='build/debug/vmlinux',
-                 initrd='build/debug/initramfs.cpio.gz', accel='tcg,thread=single') as machine:
+                 initrd='build/debug/initramfs.cpio.gz', accel=IN_TURNS) as machine:
         begin(machine, 2)
         run_load(machine)
         # Code is patched under all processors: a static key of the network's receive path.
@@ -50,7 +50,7 @@ def test_debug_kernels(_):
 def test_debug_devices(_):
     """Disks and network cards, with front ends that are modules here, too: data flow while drivers of both sides come and go."""
     image = blank('debug_devices', 64 << 20)
-    with machine_with('debug_devices', image, kernel='build/debug/vmlinux', initrd='build/debug/initramfs.cpio.gz', accel='tcg,thread=single') as machine:
+    with machine_with('debug_devices', image, kernel='build/debug/vmlinux', initrd='build/debug/initramfs.cpio.gz', accel=IN_TURNS) as machine:
         bridge(machine)
         describe(machine, 'd.toml', name='d', memory='200M', vcpus=2, disk=[{'target': '/dev/vda', 'read_only': True}, '/dev/vdb'], vif=[{'bridge': 'br0'}])
         start_linux(machine, 'd.toml')
@@ -78,3 +78,4 @@ def test_debug_devices(_):
 TESTS = [test_debug_kernels, test_debug_devices]
 for test in TESTS:
     test.boots_itself = True
+    test.in_turns = True

@@ -11,6 +11,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOGS = ROOT / 'build/system'
 PROMPT = 'dom0 # '
+# All processors of the machine are one thread of QEMU.  A test of such a machine has `in_turns`: others run beside it.
+IN_TURNS = 'tcg,thread=single'
 
 
 class Failure(Exception):

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 from lifecycle_tests import describe, start_linux
-from machine import Failure, Machine, check, free_frames
+from machine import IN_TURNS, Failure, Machine, check, free_frames
 
 # Four at once: a storm of processes, pipes, sorting, and page faults; each says that it is done.
 LOAD = '''load() { k=0; while [ $k -lt 40 ]; do /bin/true; k=$((k + 1)); done
@@ -18,6 +18,12 @@ dd if=/dev/zero of=/tmp.$1 bs=64k count=64 2>/dev/null && rm /tmp.$1 && echo "lo
 
 # What a kernel says when it is not content.
 TROUBLE = r'WARNING:|BUG:|Oops|Call Trace|soft lockup|blocked for more than|rcu:.*stall|refused|Firmware Bug'
+
+
+def but_killed(log):
+    """The log without the traces of who ran out of memory and was killed, or was refused a page meanwhile."""
+    why = r'invoked oom-killer|page allocation failure: order:0, mode:\w+\(GFP_KERNEL'
+    return re.sub(rf'(?m)^.*({why}).*\n(?:.*\n){{0,2}}.* Call Trace:\n', '', log)
 
 
 def quiet(machine):
@@ -120,7 +126,7 @@ def test_eight_cpus(_):
 
 def test_eight_cpus_in_turns(_):
     """Eight processors that take turns, each for long: whoever is waited for does nothing meanwhile."""
-    eight_cpus('eight_cpus_in_turns', 'tcg,thread=single')
+    eight_cpus('eight_cpus_in_turns', IN_TURNS)
 
 
 def test_fight_for_a_lock(_):
@@ -244,9 +250,10 @@ def test_vcpus_added(machine):
     machine.must('pvn debug audit')
 
 
-for test in (test_four_cpus, test_two_cpus, test_eight_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock, test_more_vcpus_than_cpus,
+for test in (test_four_cpus, test_two_cpus, test_eight_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock, test_more_vcpus_than_cpus, test_typed_in_bulk,
              test_fewer_vcpus_than_cpus):
     test.boots_itself = True
 
 TESTS = [test_four_cpus, test_two_cpus, test_eight_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock,
          test_more_vcpus_than_cpus, test_typed_in_bulk, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added]
+test_eight_cpus_in_turns.in_turns = True
