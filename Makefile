@@ -148,7 +148,7 @@ linux: $(B)/.setup ## builds the patched Linux into build/vmlinux and build/bzIm
 	@guest-linux-patches/build.sh
 
 .PHONY: linux-debug
-linux-debug: $(B)/.setup ## builds the same with the kernel's checks of itself (locks, contexts, entries) into build/debug
+linux-debug: $(B)/.setup ## builds the same with the kernel's checks of itself (locks, contexts, entries, memory) into build/debug
 	@guest-linux-patches/build.sh --also debug.config $(CURDIR)/$(B)/debug
 
 .PHONY: toolstack

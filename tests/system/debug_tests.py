@@ -15,8 +15,13 @@ import re
 FOUND = TROUBLE + r'|possible (circular|recursive|irq lock)|inconsistent .* state|suspicious RCU usage|sleeping function called|INFO: '
 
 
+# A module that reads what it has freed: that this is found shows that the same would be anywhere else.
+BAD_ACCESS = 'modprobe bad_access; dmesg | grep -q "BUG: KASAN: slab-use-after-free in bad_access_init"'
+
+
 def content(log, who):
-    check('RCU lockdep checking is enabled' in log, f'{who} does not check itself')
+    for sign in ('RCU lockdep checking is enabled', 'KernelAddressSanitizer initialized'):
+        check(sign in log, f'{who} does not check itself')
     check(not re.search(FOUND, log), f'{who} found something:\n{log}')
 
 
@@ -32,7 +37,7 @@ def test_debug_kernels(_):
         check(online(machine) == '0-1', 'processor 1 is not back')
 
         before = free_frames(machine)
-        describe(machine, 'checked.toml', name='checked', memory='192M', vcpus=2, max_vcpus=4)
+        describe(machine, 'checked.toml', name='checked', memory='256M', vcpus=2, max_vcpus=4)
         start_linux(machine, 'checked.toml')
         in_domu(machine, 'checked', LOAD.replace('\n', '; '))
         in_domu(machine, 'checked', 'for i in 0 1 2 3; do load $i & done; wait')
@@ -41,10 +46,12 @@ def test_debug_kernels(_):
         machine.must('pvn vcpu set checked 1')
         in_domu(machine, 'checked', 'until [ "$(cat /sys/devices/system/cpu/online)" = 0 ]; do usleep 10000; done')
         content(in_domu(machine, 'checked', 'dmesg'), 'the domU')
+        in_domu(machine, 'checked', BAD_ACCESS)
         content(machine.must('dmesg'), 'dom0')
         machine.must('pvn destroy checked')
         check(free_frames(machine) == before, 'memory was lost')
         end(machine)
+        machine.must(BAD_ACCESS)
 
 
 def test_debug_devices(_):
@@ -52,7 +59,7 @@ def test_debug_devices(_):
     image = blank('debug_devices', 64 << 20)
     with machine_with('debug_devices', image, kernel='build/debug/vmlinux', initrd='build/debug/initramfs.cpio.gz', accel=IN_TURNS) as machine:
         bridge(machine)
-        describe(machine, 'd.toml', name='d', memory='200M', vcpus=2, disk=[{'target': '/dev/vda', 'read_only': True}, '/dev/vdb'], vif=[{'bridge': 'br0'}])
+        describe(machine, 'd.toml', name='d', memory='256M', vcpus=2, disk=[{'target': '/dev/vda', 'read_only': True}, '/dev/vdb'], vif=[{'bridge': 'br0'}])
         start_linux(machine, 'd.toml')
         in_domu(machine, 'd', 'mount /dev/pvda /mnt && mount -t devtmpfs dev /mnt/dev && mount -t tmpfs tmpfs /mnt/tmp && ip addr add 10.9.0.11/24 dev eth0 && ip link set eth0 up')
         made = in_domu(machine, 'd', 'dd if=/dev/urandom of=/tmp/data bs=100k count=100 2>/dev/null; sha256sum /tmp/data; httpd -h /tmp')
