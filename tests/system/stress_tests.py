@@ -19,8 +19,9 @@ COMMAND = ('stress-ng --class {0} --all 1 --timeout {1} --oomable --no-rand-seed
 # Not here: what asks for more memory or files than a domain without a disk has, or changes the machine's clock; and procfs, which
 # reads /proc/kmsg until the kernel has something to say.  The last four need what this kernel is configured without.
 EXCLUDE = 'bigheap,brk,stack,malloc,resources,softlockup,clock,schedpolicy,oom-pipe,swap,watchdog,reboot,tmpfs,ramfs,shm,shm-sysv,procfs,fork,vfork,vforkmany,copy-file,file-ioctl,aiol,netlink-proc,netlink-task,physpage,vm-rw'
-# What a stressor may fail of: EAGAIN, ENOMEM, EBUSY and ENOSPC, since all of them want what little a domain has at the same time.
-SCARCE = r'errno=(11|12|16|28)\b'
+# What a stressor may fail of: EAGAIN, ENOMEM, EBUSY and ENOSPC, since all of them want what little a domain has at the same time; and a
+# process that had no processor for so long that it came to nothing.
+SCARCE = r'errno=(11|12|16|28)\b|vm-segv: no SIGSEGV signals detected'
 
 
 def command(kind):
