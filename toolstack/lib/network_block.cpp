@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <linux/fs.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,9 +28,12 @@ namespace pvn::tools {
 namespace {
 
 constexpr unsigned devices = 16;  // that Linux makes
+constexpr int mark_number = 3;    // the mark's descriptor in qemu-nbd
+constexpr std::chrono::seconds patience{10};  // with qemu-nbd, from its start until Linux has the device
+constexpr unsigned look_again = 5000;         // microseconds: of what nothing tells
 
 std::string device_name(unsigned number) { return fmt::format("/dev/nbd{}", number); }
-// Is there while the device may be nobody's.
+// Is there while the device may be nobody's; locked by whoever connects it, which is also qemu-nbd after the pvn that started it.
 std::string mark_of(std::string const& device) { return fmt::format("{}/{}.connecting", run_folder(), device.substr(sizeof "/dev/" - 1)); }
 
 bool exists(std::string const& path)
@@ -47,8 +51,8 @@ std::size_t read_some(int descriptor, std::span<char> to)
     return got > 0 ? static_cast<std::size_t>(got) : 0;
 }
 
-// qemu-nbd, to its end; what it says, if that is not well.
-std::string run_qemu_nbd(std::vector<std::string> words)
+// qemu-nbd, to its end; what it says, if that is not well.  What goes on serving after that has the mark, if there is one.
+std::string run_qemu_nbd(std::vector<std::string> words, File const& mark = File{})
 {
     words.insert(words.begin(), "qemu-nbd");
     std::vector<char*> arguments;
@@ -65,6 +69,7 @@ std::string run_qemu_nbd(std::vector<std::string> words)
         posix_spawn_file_actions_init(&actions);
         posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
         posix_spawn_file_actions_adddup2(&actions, theirs.get(), 2);
+        if (mark.get() >= 0) posix_spawn_file_actions_adddup2(&actions, mark.get(), mark_number);
         failed = posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
         posix_spawn_file_actions_destroy(&actions);
     }
@@ -90,17 +95,17 @@ std::string disconnect(std::string const& device) { return run_qemu_nbd({"--disc
 
 void wait_for_size(DiskConfig const& disk, std::string const& device)
 {
-    // It says that it serves before the device has its size, of which nothing tells.
-    for (auto const until = in(std::chrono::seconds{10}); sectors_of(device) == 0; usleep(5000))
+    // It says that it serves before the device has its size.
+    for (auto const until = in(patience); sectors_of(device) == 0; usleep(look_again))
         if (std::chrono::steady_clock::now() >= until) throw Problem{fmt::format("cannot use {} as a disk: {} gets no size from qemu-nbd", disk.target, device)};
 }
 
-void connect(DiskConfig const& disk, std::string const& device)
+void connect(DiskConfig const& disk, std::string const& device, File const& mark)
 {
     std::vector<std::string> words{"--connect=" + device, "--fork", "--format=" + disk.format};
     if (disk.read_only) words.emplace_back("--read-only");
     words.push_back(disk.target);
-    if (auto const why = run_qemu_nbd(words); !why.empty()) throw Problem{fmt::format("cannot use {} as a disk: {}", disk.target, why)};
+    if (auto const why = run_qemu_nbd(words, mark); !why.empty()) throw Problem{fmt::format("cannot use {} as a disk: {}", disk.target, why)};
     try {
         wait_for_size(disk, device);
     } catch (...) {
@@ -109,13 +114,25 @@ void connect(DiskConfig const& disk, std::string const& device)
     }
 }
 
-void set_mark(std::string const& device)
+File set_mark(std::string const& device)
 {
-    File const mark{open(mark_of(device).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)};
-    if (mark.get() < 0) throw Problem{fmt::format("cannot make {}: {}", mark_of(device), std::strerror(errno))};
+    File mark{open(mark_of(device).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)};
+    if (mark.get() < 0 || flock(mark.get(), LOCK_EX | LOCK_NB) != 0) throw Problem{fmt::format("cannot make {}: {}", mark_of(device), std::strerror(errno))};
+    return mark;
 }
 
 void remove_mark(std::string const& device) { (void)unlink(mark_of(device).c_str()); }
+
+// Waits for the qemu-nbd of a pvn that was killed: it may not have come as far as the device.
+bool is_connected(unsigned number)
+{
+    File const mark{open(mark_of(device_name(number)).c_str(), O_WRONLY | O_CLOEXEC)};
+    for (auto const until = in(patience); !in_use(number); usleep(look_again)) {
+        if (flock(mark.get(), LOCK_EX | LOCK_NB) == 0) return in_use(number);
+        if (std::chrono::steady_clock::now() >= until) throw Problem{fmt::format("qemu-nbd has begun to connect {}, and does not come to its end", device_name(number))};
+    }
+    return true;
+}
 
 }  // namespace
 
@@ -125,9 +142,9 @@ NetworkBlock::NetworkBlock(DiskConfig const& disk)
     while (number < devices && (!exists(device_name(number)) || in_use(number))) ++number;
     if (number == devices) throw Problem{fmt::format("no network block device is free for {}; `modprobe nbd` makes some", disk.target)};
     name_ = device_name(number);
-    set_mark(name_);
+    auto const mark = set_mark(name_);
     try {
-        connect(disk, name_);
+        connect(disk, name_, mark);
     } catch (...) {
         remove_mark(name_);
         throw;
@@ -161,7 +178,7 @@ void end_abandoned_network_blocks(std::span<std::uint16_t const> domains)
         bool const is_somebodys = std::ranges::any_of(domains, [&](auto const domain) {
             return std::ranges::any_of(disks_of(store, domain), [&](auto const& disk) { return disk.device == device; });
         });
-        if (!is_somebodys && in_use(number)) {
+        if (!is_somebodys && is_connected(number)) {
             end_network_block(device);
             fmt::print(stderr, "pvn: ended {}, which an interrupted pvn had left\n", device);
         }
