@@ -29,6 +29,7 @@ struct disk {
 	bool dead;			/* the back end is gone for good */
 	bool closing;			/* the back end asks for an end, and waits for who has it open */
 	bool added;			/* Linux knows the disk */
+	int add_error;			/* or why it does not */
 	struct work_struct add_work;
 };
 
@@ -104,7 +105,8 @@ static void close_rings(struct disk *disk)
 
 	if (!disk->open)
 		return;
-	if (disk->gendisk)
+	/* What is not live is quiet already: that is counted. */
+	if (disk->gendisk && disk->live)
 		blk_mq_quiesce_queue(disk->gendisk->queue);
 	for (i = 0; i < disk->count; i++)
 		pvn_queue_close(&disk->queues[i]);
@@ -142,7 +144,11 @@ static int make_queues(struct disk *disk)
 			break;
 		}
 	}
-	return disk->count ? 0 : error;
+	if (disk->count)
+		return 0;
+	kfree(disk->queues);
+	disk->queues = NULL;
+	return error;
 }
 
 /* For the first time, or for a back end that has come back: with as many queues and pages as before. */
@@ -168,7 +174,9 @@ static void open_rings(struct disk *disk)
 	}
 	close_rings(disk);
 	pvn_device_error(device, "cannot make its rings: %d", error);
-	if (disk->gendisk)
+	if (error == -ENOMEM)
+		pvn_device_look_later(device);
+	if (disk->gendisk || error == -ENOMEM)
 		return;		/* who uses it can still wait for a back end that offers enough */
 	disk->dead = true;
 	pvn_set_state(device, PVN_CLOSED);
@@ -198,7 +206,7 @@ static void add_disk_later(struct work_struct *work)
 	int error = device_add_disk(&disk->device->dev, disk->gendisk, NULL);
 
 	if (error)
-		pvn_device_error(disk->device, "Linux does not take the disk: %d", error);
+		WRITE_ONCE(disk->add_error, error);
 	else
 		WRITE_ONCE(disk->added, true);
 	pvn_device_look(disk->device);
@@ -311,6 +319,10 @@ static void connect(struct disk *disk)
 
 	if (!error && first)
 		error = make_disk(disk, sectors);
+	if (error == -ENOMEM) {
+		pvn_device_look_later(device);
+		return;
+	}
 	if (error) {
 		abandon(disk, "describes none that can be used");
 		return;
@@ -325,6 +337,20 @@ static void connect(struct disk *disk)
 	blk_mq_kick_requeue_list(disk->gendisk->queue);
 	if (disk->added)
 		pvn_set_state(device, PVN_CONNECTED);
+}
+
+/* What could not be added cannot be a second time. */
+static void not_added(struct disk *disk)
+{
+	int error = disk->add_error;
+
+	disk->add_error = 0;
+	take_disk_away(disk);
+	disk->live = false;
+	if (error == -ENOMEM)
+		pvn_device_look_later(disk->device);
+	else
+		abandon(disk, "describes one that Linux does not take");
 }
 
 /* The back end has gone, perhaps to come back: what was not answered waits for it. */
@@ -386,6 +412,8 @@ static void changed(struct pvn_device *device)
 			break;
 		if (!disk->live)
 			connect(disk);
+		else if (READ_ONCE(disk->add_error))
+			not_added(disk);
 		else if (device->state == PVN_READY && READ_ONCE(disk->added))
 			pvn_set_state(device, PVN_CONNECTED);
 		else if (device->state == PVN_CONNECTED && !read_size(disk, &sectors))

@@ -24,6 +24,11 @@ static void offer(struct pvn_back_end *end)
 {
 	int error = end->operations->offer(end);
 
+	end->must_offer = error == -ENOMEM;
+	if (end->must_offer) {
+		pvn_device_look_later(end->device);
+		return;
+	}
 	if (error) {
 		set_closed(end);
 		return;
@@ -36,10 +41,16 @@ static void offer(struct pvn_back_end *end)
 /* With what the front end wrote: it may be anything. */
 static void connect(struct pvn_back_end *end)
 {
-	if (end->operations->connect(end))
-		close(end);
-	else
+	int error = end->operations->connect(end);
+
+	if (!error) {
 		pvn_set_state(end->device, PVN_CONNECTED);
+	} else if (error == -ENOMEM) {
+		end->operations->disconnect(end);
+		pvn_device_look_later(end->device);
+	} else {
+		close(end);
+	}
 }
 
 void pvn_back_end_changed(struct pvn_device *device)
@@ -61,7 +72,7 @@ void pvn_back_end_changed(struct pvn_device *device)
 		}
 		if (device->state == PVN_CONNECTED)
 			end->operations->disconnect(end);
-		if (device->state == PVN_CONNECTED || (device->state == PVN_CLOSED && end->ended_well))
+		if (device->state == PVN_CONNECTED || (device->state == PVN_CLOSED && end->ended_well) || end->must_offer)
 			offer(end);
 		break;
 	case PVN_READY:

@@ -45,7 +45,11 @@ static enum pvn_state read_state(const char *home)
 
 int pvn_set_state(struct pvn_device *device, enum pvn_state state)
 {
-	int error = pvn_store_update(device->home, "state", "%s", state_names[state]);
+	int error;
+
+	if (state == PVN_CONNECTED)
+		pvn_store_remove(device->home, "error");	/* it is over */
+	error = pvn_store_update(device->home, "state", "%s", state_names[state]);
 
 	WRITE_ONCE(device->state, state);
 	wake_up_all(&states);
@@ -71,17 +75,14 @@ EXPORT_SYMBOL_GPL(pvn_wait_for_other);
 
 void pvn_device_error(struct pvn_device *device, const char *format, ...)
 {
+	struct va_format text = { .fmt = format };
 	va_list arguments;
-	char *text;
 
 	va_start(arguments, format);
-	text = kvasprintf(GFP_KERNEL, format, arguments);
+	text.va = &arguments;
+	dev_err(&device->dev, "%pV\n", &text);
+	pvn_store_update(device->home, "error", "%pV", &text);
 	va_end(arguments);
-	if (!text)
-		return;
-	dev_err(&device->dev, "%s\n", text);
-	pvn_store_update(device->home, "error", "%s", text);
-	kfree(text);
 }
 EXPORT_SYMBOL_GPL(pvn_device_error);
 
@@ -97,7 +98,7 @@ EXPORT_SYMBOL_GPL(pvn_device_online);
 
 static void look_at_other(struct work_struct *work)
 {
-	struct pvn_device *device = container_of(work, struct pvn_device, work);
+	struct pvn_device *device = container_of(to_delayed_work(work), struct pvn_device, work);
 
 	device_lock(&device->dev);
 	if (device->dev.driver) {
@@ -109,9 +110,15 @@ static void look_at_other(struct work_struct *work)
 
 void pvn_device_look(struct pvn_device *device)
 {
-	queue_work(device_queue, &device->work);
+	mod_delayed_work(device_queue, &device->work, 0);
 }
 EXPORT_SYMBOL_GPL(pvn_device_look);
+
+void pvn_device_look_later(struct pvn_device *device)
+{
+	queue_delayed_work(device_queue, &device->work, HZ);
+}
+EXPORT_SYMBOL_GPL(pvn_device_look_later);
 
 static void other_changed(struct pvn_watch *watch)
 {
@@ -216,15 +223,16 @@ static void release_device(struct device *dev)
 	kfree(to_pvn_device(dev));
 }
 
-static void add_device(const char *type, bool back, unsigned int domain, unsigned int number)
+/* -ENOMEM: it is there, and was not added. */
+static int add_device(const char *type, bool back, unsigned int domain, unsigned int number)
 {
 	struct pvn_device *device = kzalloc(sizeof(*device), GFP_KERNEL);
 	u64 other_domain;
 	int error;
 
 	if (!device)
-		return;
-	INIT_WORK(&device->work, look_at_other);
+		return -ENOMEM;
+	INIT_DELAYED_WORK(&device->work, look_at_other);
 	strscpy(device->type, type);
 	device->back = back;
 	device->number = number;
@@ -241,7 +249,7 @@ static void add_device(const char *type, bool back, unsigned int domain, unsigne
 		error = pvn_store_read_number(device->home, back ? "frontend-domain" : "backend-domain", &other_domain);
 	if (error || other_domain > U16_MAX) {
 		kfree(device);
-		return;
+		return 0;
 	}
 	device->other_domain = other_domain;
 	device->state = read_state(device->home);
@@ -257,7 +265,7 @@ static void add_device(const char *type, bool back, unsigned int domain, unsigne
 		kfree(device);
 	}
 	if (error)
-		return;
+		return error == -ENOMEM ? error : 0;
 	error = pvn_watch(&device->other_watch, 1, other_changed, device->other, "");
 	if (!error && back)
 		error = pvn_watch(&device->online_watch, 0, online_changed, device->home, "online");
@@ -265,6 +273,7 @@ static void add_device(const char *type, bool back, unsigned int domain, unsigne
 		dev_err(&device->dev, "cannot watch the other side: %d\n", error);
 	if (!READ_ONCE(device->dev.driver))
 		request_module_nowait("pvn:%s-%s", type, back ? "back" : "front");
+	return 0;
 }
 
 static void remove_device(struct pvn_device *device)
@@ -273,7 +282,7 @@ static void remove_device(struct pvn_device *device)
 	device_unregister(&device->dev);	/* its driver may still wait for the other side */
 	pvn_unwatch(&device->other_watch);
 	pvn_unwatch(&device->online_watch);
-	cancel_work_sync(&device->work);
+	cancel_delayed_work_sync(&device->work);
 }
 
 struct place {
@@ -304,13 +313,19 @@ static int find_device(void *data, const char *name)
 	else
 		snprintf(home, sizeof(home), FRONTS "/%s/%u", place->type, number);
 	dev = bus_find_device(&pvn_bus, NULL, home, is_it);
-	if (dev) {
-		to_pvn_device(dev)->present = true;
-		put_device(dev);
-	} else {
-		add_device(place->type, place->back, place->domain, number);
-	}
+	if (!dev)
+		return add_device(place->type, place->back, place->domain, number);
+	to_pvn_device(dev)->present = true;
+	put_device(dev);
 	return 0;
+}
+
+/* What has vanished meanwhile is no error. */
+static int look_below(const char *path, int (*each)(void *, const char *), struct place *place)
+{
+	int error = pvn_store_list(path, each, place);
+
+	return error == -ENOENT ? 0 : error;
 }
 
 static int look_in_domain(void *data, const char *name)
@@ -321,8 +336,7 @@ static int look_in_domain(void *data, const char *name)
 	if (kstrtouint(name, 10, &place->domain))
 		return 0;
 	snprintf(path, sizeof(path), BACKS "/%s/%u", place->type, place->domain);
-	pvn_store_list(path, find_device, place);
-	return 0;
+	return look_below(path, find_device, place);
 }
 
 static int look_at_type(void *data, const char *name)
@@ -333,8 +347,7 @@ static int look_at_type(void *data, const char *name)
 	if (strscpy(place->type, name) < 0)
 		return 0;
 	snprintf(path, sizeof(path), "%s/%s", place->back ? BACKS : FRONTS, name);
-	pvn_store_list(path, place->back ? look_in_domain : find_device, place);
-	return 0;
+	return look_below(path, place->back ? look_in_domain : find_device, place);
 }
 
 static int forget_presence(struct device *dev, void *data)
@@ -350,28 +363,29 @@ static int is_absent(struct device *dev, const void *data)
 
 static void look_for_devices(struct work_struct *work)
 {
-	struct place *place = kzalloc(sizeof(*place), GFP_KERNEL);
+	struct place fronts = { .back = false }, backs = { .back = true };
 	struct device *dev;
+	int error;
 
-	if (!place)
-		return;
 	bus_for_each_dev(&pvn_bus, NULL, NULL, forget_presence);
-	pvn_store_list(FRONTS, look_at_type, place);
-	place->back = true;
-	pvn_store_list(BACKS, look_at_type, place);
+	error = look_below(FRONTS, look_at_type, &fronts) ?: look_below(BACKS, look_at_type, &backs);
+	if (error) {
+		/* What was not seen may be there all the same. */
+		queue_delayed_work(look_queue, to_delayed_work(work), HZ);
+		return;
+	}
 	while ((dev = bus_find_device(&pvn_bus, NULL, NULL, is_absent))) {
 		remove_device(to_pvn_device(dev));
 		put_device(dev);
 	}
-	kfree(place);
 	complete_all(&looked);
 }
 
-static DECLARE_WORK(look_work, look_for_devices);
+static DECLARE_DELAYED_WORK(look_work, look_for_devices);
 
 static void places_changed(struct pvn_watch *watch)
 {
-	queue_work(look_queue, &look_work);
+	mod_delayed_work(look_queue, &look_work, 0);
 }
 
 static struct pvn_watch fronts_watch, backs_watch;

@@ -18,6 +18,8 @@
 
 /* Takes @count references out of the table, or none: -ENOSPC.  They grant nothing yet. */
 int pvn_grant_reserve(unsigned int count, u32 *refs);
+/* One, of those that the table has by now: it does not sleep. */
+bool pvn_grant_reserve_now(u32 *ref);
 void pvn_grant_release(unsigned int count, const u32 *refs);
 
 /* Lets @domain use the frame.  No more than a store: @ref is the caller's. */
@@ -93,7 +95,7 @@ struct pvn_device {
 	bool present;			/* in the last look at the store */
 	bool gone;			/* its place has vanished: the other side will not serve it any more */
 	atomic_t changes;		/* seen of the other side */
-	struct work_struct work;	/* looks at the other side */
+	struct delayed_work work;	/* looks at the other side */
 };
 
 struct pvn_driver {
@@ -116,8 +118,9 @@ int __pvn_register_driver(struct pvn_driver *driver, struct module *owner, const
 #define pvn_register_driver(driver)	__pvn_register_driver(driver, THIS_MODULE, KBUILD_MODNAME)
 void pvn_unregister_driver(struct pvn_driver *driver);
 
-/* Has changed() called. */
+/* Has changed() called: at once, or in a second, for what failed of what may be there by then. */
 void pvn_device_look(struct pvn_device *device);
+void pvn_device_look_later(struct pvn_device *device);
 int pvn_set_state(struct pvn_device *device, enum pvn_state state);
 /* From remove(), where changed() is not called any more: until the other side is in one of @states (bits), or 5 s. */
 void pvn_wait_for_other(struct pvn_device *device, unsigned long states);
@@ -131,6 +134,7 @@ bool pvn_device_online(struct pvn_device *device);
 /* In a work, one at a time. */
 struct pvn_back_end;
 struct pvn_back_end_operations {
+	/* Both are called again in a while after -ENOMEM. */
 	/* Opens what it serves, unless that is open, and writes beside its state what it can do.  -errno: has been told. */
 	int (*offer)(struct pvn_back_end *end);
 	/* Begins to serve, with what the front end wrote and granted.  -errno: has been told; disconnect() follows. */
@@ -149,6 +153,7 @@ struct pvn_back_end {
 	struct pvn_device *device;
 	const struct pvn_back_end_operations *operations;
 	bool ended_well;		/* closed because the front end was: it may come again */
+	bool must_offer;		/* there was no memory to */
 };
 
 /* From probe(). */

@@ -6,7 +6,6 @@
 
 #include <linux/bitmap.h>
 #include <linux/export.h>
-#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -80,8 +79,15 @@ static bool reserve(unsigned int count, u32 *refs)
 	return enough;
 }
 
+bool pvn_grant_reserve_now(u32 *ref)
+{
+	return reserve(1, ref);
+}
+EXPORT_SYMBOL_GPL(pvn_grant_reserve_now);
+
 int pvn_grant_reserve(unsigned int count, u32 *refs)
 {
+	might_sleep();
 	while (!reserve(count, refs)) {
 		int error = grow();
 
@@ -126,56 +132,34 @@ EXPORT_SYMBOL_GPL(pvn_grant_end);
 
 /* --- what the other side does not let go ------------------------------------------------------------------------ */
 
-struct held {
-	struct list_head entry;
-	u32 ref;
-};
-
-static LIST_HEAD(held);
-static DEFINE_SPINLOCK(held_lock);
+static DECLARE_BITMAP(held, REFS);
 
 static void try_again(struct work_struct *work);
 static DECLARE_DELAYED_WORK(again, try_again);
 
 static void try_again(struct work_struct *work)
 {
-	struct held *one, *other;
-	unsigned long flags;
-	LIST_HEAD(free);
-	bool more;
+	unsigned long ref;
 
-	spin_lock_irqsave(&held_lock, flags);
-	list_for_each_entry_safe(one, other, &held, entry) {
-		struct page *page = page_of(one->ref);
+	for_each_set_bit(ref, held, REFS) {
+		struct page *page = page_of(ref);
+		u32 free = ref;
 
-		if (pvn_grant_end(one->ref)) {
-			put_page(page);
-			list_move(&one->entry, &free);
-		}
+		if (!pvn_grant_end(free))
+			continue;
+		clear_bit(ref, held);
+		pvn_grant_release(1, &free);
+		put_page(page);
 	}
-	more = !list_empty(&held);
-	spin_unlock_irqrestore(&held_lock, flags);
-	list_for_each_entry_safe(one, other, &free, entry) {
-		pvn_grant_release(1, &one->ref);
-		kfree(one);
-	}
-	if (more)
+	if (!bitmap_empty(held, REFS))
 		schedule_delayed_work(&again, HZ);
 }
 
-/* Takes the reference to the page over.  If there is no memory to remember it by, page and grant are lost. */
+/* Takes the reference to the page over. */
 static void hold(u32 ref)
 {
-	struct held *one = kmalloc(sizeof(*one), GFP_ATOMIC);
-	unsigned long flags;
-
 	pr_warn_ratelimited("a granted page is used by the other side beyond its end: it is kept until it is not\n");
-	if (!one)
-		return;
-	one->ref = ref;
-	spin_lock_irqsave(&held_lock, flags);
-	list_add(&one->entry, &held);
-	spin_unlock_irqrestore(&held_lock, flags);
+	set_bit(ref, held);
 	schedule_delayed_work(&again, HZ);
 }
 

@@ -219,22 +219,19 @@ EXPORT_SYMBOL_GPL(pvn_store_read_number);
 static int write_value(u32 transaction, const char *folder, const char *name, const char *format, va_list arguments)
 {
 	pvn_store_Write *write = &begin(pvn_store_Request_write_tag)->what.write;
-	char *value;
-	size_t size;
+	char value[PVN_VALUE_MAX];
+	int size;
 
 	request.transaction = transaction;
 	if (!join(write->path, sizeof(write->path), folder, name))
 		return end(-ENAMETOOLONG);
-	value = kvasprintf(GFP_KERNEL, format, arguments);
-	if (!value)
-		return end(-ENOMEM);
-	size = strlen(value);
-	if (size <= sizeof(write->value.bytes)) {
-		memcpy(write->value.bytes, value, size);
-		write->value.size = size;
-	}
-	kfree(value);
-	return end(size <= sizeof(write->value.bytes) ? ask() : -E2BIG);
+	static_assert(sizeof(value) == sizeof(write->value.bytes) + 1);
+	size = vsnprintf(value, sizeof(value), format, arguments);
+	if (size >= sizeof(value))
+		return end(-E2BIG);
+	memcpy(write->value.bytes, value, size);
+	write->value.size = size;
+	return end(ask());
 }
 
 int pvn_store_write(const char *folder, const char *name, const char *format, ...)

@@ -159,13 +159,13 @@ static int make_card(struct card *card)
 	card->dev = dev;
 	return 0;
 free:
+	if (dev)
+		free_netdev(dev);	/* it still knows the queues */
 	for (i = 0; card->queues && i < card->count; i++)
 		net_queue_exit(&card->queues[i]);
 	kfree(card->queues);
 	card->queues = NULL;
 	card->count = 0;
-	if (dev)
-		free_netdev(dev);
 	return error;
 }
 
@@ -209,7 +209,9 @@ static void open_rings(struct card *card)
 	}
 	close_rings(card);
 	pvn_device_error(device, "cannot make its rings: %d", error);
-	if (card->dev)
+	if (error == -ENOMEM)
+		pvn_device_look_later(device);
+	if (card->dev || error == -ENOMEM)
 		return;		/* a back end may come that offers enough */
 	card->dead = true;
 	pvn_set_state(device, PVN_CLOSED);

@@ -14,6 +14,7 @@
 /* So much of a packet is copied to where Linux looks for headers. */
 #define HEADERS		128
 #define SMALL_PER_PAGE	(PAGE_SIZE / NET_SMALL_BYTES)
+#define NO_REF		U32_MAX		/* of a slot that waits for one */
 
 static void give_up(struct net_queue *queue, const char *why)
 {
@@ -46,10 +47,15 @@ static int answers(struct net_ring *ring)
 	return count > READ_ONCE(ring->published) - ring->done ? -1 : count;
 }
 
-/* A grant that the other side does not let go is replaced, so that the slot can go on. */
+/* A grant that the other side does not let go is replaced, so that the slot can go on.  False: there is none to replace it now. */
 static bool take_back(struct net_ring *ring, u32 slot)
 {
-	return likely(pvn_grant_end_shared(ring->ref[slot])) || !pvn_grant_reserve(1, &ring->ref[slot]);
+	if (ring->ref[slot] == NO_REF)
+		return false;
+	if (likely(pvn_grant_end_shared(ring->ref[slot])) || pvn_grant_reserve_now(&ring->ref[slot]))
+		return true;
+	ring->ref[slot] = NO_REF;
+	return false;
 }
 
 /* --- packets out ------------------------------------------------------------------------------------------------ */
@@ -455,8 +461,11 @@ static int init_ring(struct net_ring *ring, unsigned int slots)
 
 static void exit_ring(struct net_ring *ring, unsigned int slots)
 {
-	if (ring->ref)
-		pvn_grant_release(slots, ring->ref);
+	unsigned int i;
+
+	for (i = 0; ring->ref && i < slots; i++)
+		if (ring->ref[i] != NO_REF)
+			pvn_grant_release(1, &ring->ref[i]);
 	kvfree(ring->ref);
 	ring->ref = NULL;
 }
@@ -513,6 +522,14 @@ static int make_pool(struct net_queue *queue)
 
 static int open_ring(struct net_queue *queue, struct net_ring *ring, const char *name)
 {
+	unsigned int i;
+	int error = 0;
+
+	for (i = 0; !error && i < queue->slots; i++)
+		if (ring->ref[i] == NO_REF)
+			error = pvn_grant_reserve(1, &ring->ref[i]);
+	if (error)
+		return error;
 	ring->produced = ring->published = ring->done = 0;
 	return pvn_open_front_ring(&ring->shared, queue->device->other_domain, queue->pages, answered, name, queue);
 }

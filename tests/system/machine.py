@@ -13,6 +13,11 @@ LOGS = ROOT / 'build/system'
 PROMPT = 'dom0 # '
 # All processors of the machine are one thread of QEMU.  A test of such a machine has `in_turns`: others run beside it.
 IN_TURNS = 'tcg,thread=single'
+# PARAVANE_DEBUG=1: dom0 and what boots the tools' disk have the kernel that checks itself (debug_tests.py), several times slower.
+DEBUG = bool(os.environ.get('PARAVANE_DEBUG'))
+SLOWER = 6 if DEBUG else 1
+# What these checks say, beside what any kernel says.
+FOUND = r'possible (circular|recursive|irq lock)|inconsistent .* state|suspicious RCU usage|sleeping function called'
 
 
 class Failure(Exception):
@@ -24,6 +29,9 @@ class Machine:
 
     def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None, cpu='max', devices=(), may_reboot=False,
                  prompt=PROMPT, initrd='build/initramfs.cpio.gz', smp=2, kernel='build/vmlinux', accel='tcg'):
+        if DEBUG:
+            initrd, kernel = (name.replace('build/', 'build/debug/') for name in (initrd, kernel))
+            memory, accel = 2 * memory, IN_TURNS
         self.text = ''
         self.seen = 0
         self.prompt = prompt
@@ -39,13 +47,19 @@ class Machine:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
+    def __exit__(self, failure, *_):
+        try:
+            if DEBUG and not failure and self.process.poll() is None:
+                found = re.search(f'.*(WARNING|BUG:|Oops|{FOUND})', self.must('dmesg'))
+                check(not found, f'dom0 found something: {found and found[0]}')
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
 
     def expect(self, pattern, timeout=60):
         """Waits until `pattern` matches what came since the last match; returns the match."""
+        timeout *= SLOWER
         deadline = time.monotonic() + timeout
         while True:
             match = re.search(pattern, self.text[self.seen:])
