@@ -180,13 +180,13 @@ $(B)/vmlinux $(B)/toolstack/pvn $(B)/toolstack/pvn-stored: ;
 .PHONY: initramfs-debug
 initramfs-debug: initramfs linux-debug
 	@$(MAKE) $(B)/debug/initramfs.cpio.gz
-debug_modules := lib/modules=$(B)/debug/modules/lib/modules
-$(B)/debug/hello.cpio.gz: $(initramfs_files) .make/initramfs $(B)/debug/vmlinux | $(B)/.setup
+debug_files := lib/modules=$(B)/debug/modules/lib/modules usr/bin/without_memory=tests/system/programs/without_memory
+$(B)/debug/hello.cpio.gz: $(initramfs_files) tests/system/programs/without_memory .make/initramfs $(B)/debug/vmlinux | $(B)/.setup
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/domu $(debug_modules)
+	$(Q).make/initramfs $@ tests/system/domu $(debug_files)
 $(B)/debug/initramfs.cpio.gz: $(B)/initramfs.cpio.gz $(B)/debug/hello.cpio.gz $(B)/debug/vmlinux
 	$(call say,CPIO,$@)
-	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux boot/hello.cpio.gz=$(B)/debug/hello.cpio.gz $(dom0_files) $(debug_modules)
+	$(Q).make/initramfs $@ tests/system/initramfs boot/vmlinux=$(B)/debug/vmlinux boot/hello.cpio.gz=$(B)/debug/hello.cpio.gz $(dom0_files) $(debug_files)
 $(B)/debug/vmlinux: ;
 
 $(programs:%=$(B)/%): $(B)/%: tests/system/programs/%.c | $(B)/.setup

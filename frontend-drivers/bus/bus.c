@@ -418,7 +418,8 @@ static int __init bus_init(void)
 		queue_work(look_queue, &begin_work);
 	return error;
 }
-fs_initcall(bus_init);
+/* Modules can be asked for once the initial file system is on its way: its call of this kind comes before. */
+rootfs_initcall(bus_init);
 
 /* --- the start -------------------------------------------------------------------------------------------------- */
 

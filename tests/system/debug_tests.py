@@ -78,7 +78,24 @@ def test_debug_devices(_):
         content(machine.must('dmesg'), 'dom0')
 
 
-TESTS = [test_debug_kernels, test_debug_devices]
+def test_debug_no_memory(_):
+    """Each side of a disk and of a card connects all the same when an allocation fails on the way, whichever it is; the bus finds devices."""
+    with machine_with('debug_no_memory', kernel='build/debug/vmlinux', initrd='build/debug/initramfs.cpio.gz', accel=IN_TURNS) as machine:
+        bridge(machine)
+        machine.must('truncate -s 4M /tmp/a.img /tmp/b.img')
+        describe(machine, 'd.toml', name='d', memory='256M', vcpus=2, disk=['/tmp/a.img'], vif=[{'bridge': 'br0'}])
+        start_linux(machine, 'd.toml')
+        for what, step in ('failslab', 64), ('fail_page_alloc', 1):
+            for device, driver in ('block-back-1-0', 'pvn-block-back'), ('net-back-1-0', 'pvn-net-back'), ('block-0', 'pvn-block'), ('net-0', 'pvn-net'):
+                sweep = f'without_memory {device} {driver} {what} {step}'
+                said = machine.must(sweep, 300) if 'back' in driver else in_domu(machine, 'd', sweep, 300)
+                check(int(re.search(rf'{driver} {what} failed (\d+) times', said)[1]) > 0, f'nothing failed: {said}')
+        content(in_domu(machine, 'd', 'dmesg'), 'the domU')
+        machine.must('pvn destroy d && modprobe -r pvn-block-back && modprobe -r pvn-net-back; pvn debug audit', 240)
+        content(machine.must('dmesg'), 'dom0')
+
+
+TESTS = [test_debug_kernels, test_debug_devices, test_debug_no_memory]
 for test in TESTS:
     test.boots_itself = True
     test.in_turns = True
