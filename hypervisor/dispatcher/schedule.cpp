@@ -539,6 +539,7 @@ void set_timer(Vcpu& vcpu, std::uint64_t deadline)
 
 void timer_fired()
 {
+    clock::timer_came();
     watchdog::look();
     auto const now = clock::now();
     fire_due(now);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "arch/x86/cpu.hpp"
+#include "arch/x86/per_cpu.hpp"
 #include "console/log.hpp"
 #include "domain/domain.hpp"
 #include "interrupts/local_apic.hpp"
@@ -77,14 +78,18 @@ void set_wall(std::uint64_t at_start) { wall_at_start = at_start; }
 
 void program(std::uint64_t deadline)
 {
-    if (deadline == ~std::uint64_t{0}) return local_apic::start_timer(0);
+    auto& timer = this_cpu().timer;
+    if (deadline == ~std::uint64_t{0} || timer.comes_by(deadline)) return;
     auto const at = now();
     // A far deadline is approached in steps: whoever hears of the interrupt programs the rest.
     constexpr std::uint64_t one_second = 1000000000;
     auto const ahead = std::min(deadline > at ? deadline - at : 0, one_second);
     auto const ticks = ahead * apic_per_second / one_second + 1;
     local_apic::start_timer(static_cast<std::uint32_t>(std::min<std::uint64_t>(ticks, ~std::uint32_t{0})));
+    timer.programmed(at + ahead);
 }
+
+void timer_came() { this_cpu().timer.came(); }
 
 void publish(Vcpu& vcpu)
 {

@@ -10,6 +10,7 @@
 #include "arch/x86/registers.hpp"
 #include "arch/x86/root_copies.hpp"
 #include "lib/lock.hpp"
+#include "time/one_shot.hpp"
 #include "tlb/rule.hpp"
 
 namespace pvn {
@@ -39,6 +40,8 @@ struct PerCpu {
     SpinLock root_lock{Rank::root};
     std::array<RootCopy, root_copies::per_cpu> roots;
     std::uint64_t root_loads;
+
+    OneShot timer;
 
     std::uint64_t hypervisor_root;    // physical
     bool pcids;                       // CR4.PCIDE is on
