@@ -3,7 +3,9 @@
  * A disk that another domain serves: its states, and what Linux sees of it (docs/abi/block.md).
  */
 #include <linux/blkdev.h>
+#include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/interrupt.h>
 #include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -310,6 +312,22 @@ static void abandon(struct disk *disk, const char *why)
 	pvn_set_state(disk->device, PVN_CLOSED);
 }
 
+/* What a CPU asks is answered to it: or else it would be told by an interrupt from another one. */
+static void place_interrupts(struct disk *disk)
+{
+	const unsigned int *queue_of = disk->tags.map[HCTX_TYPE_DEFAULT].mq_map;
+	unsigned int i, cpu;
+
+	cpus_read_lock();
+	for (i = 0; i < disk->count; i++)
+		for_each_online_cpu(cpu)
+			if (queue_of[cpu] == i) {
+				irq_set_affinity(disk->queues[i].shared.irq, cpumask_of(cpu));
+				break;
+			}
+	cpus_read_unlock();
+}
+
 static void connect(struct disk *disk)
 {
 	struct pvn_device *device = disk->device;
@@ -327,6 +345,7 @@ static void connect(struct disk *disk)
 		abandon(disk, "describes none that can be used");
 		return;
 	}
+	place_interrupts(disk);
 	disk->live = true;
 	if (first) {
 		queue_work(system_long_wq, &disk->add_work);

@@ -111,6 +111,12 @@ def test_disk_contents(_):
         check(raw in machine.must('sha256sum /tmp/a.img'), 'a raw image has changed on its way out')
         sizes = in_domu(machine, 't', 'cat /sys/block/pvdc/queue/logical_block_size /sys/block/pvdb/queue/logical_block_size /sys/block/pvdc/size')
         check(re.search(r'^4096\n512\n16384$', sizes, re.M), sizes)
+        # What a CPU asks is answered to it.
+        for cpu in 0, 1:
+            count = "awk '/pvn-block/ { a += $2; b += $3 } END { print \"at\", a, b }' /proc/interrupts"
+            said = in_domu(machine, 't', f'{count}; taskset -c {cpu} dd if=/dev/pvdb of=/dev/null bs=4k count=64 iflag=direct; {count}')
+            start, end = ([int(n) for n in pair] for pair in re.findall(r'^at (\d+) (\d+)$', said, re.M)[-2:])
+            check(end[cpu] - start[cpu] >= 60 and end[1 - cpu] - start[1 - cpu] < 20, f'64 reads of CPU {cpu}: interrupts {start}, then {end}')
 
         # What there is not, what is in use, what cannot be written to.
         refused(machine, 'pvn block attach t /tmp/none', 'cannot use /tmp/none as a disk: No such file')
