@@ -88,7 +88,7 @@ def but_proc(log):
 
 
 def test_debug_no_memory(_):
-    """Each side of a disk and of a card connects all the same when an allocation fails on the way, whichever it is; the bus finds devices."""
+    """Each side of a disk and of a card connects all the same when an allocation fails on the way: one of a dozen for each, further on each time."""
     with machine_with('debug_no_memory', kernel='build/debug/vmlinux', initrd='build/debug/initramfs.cpio.gz', accel=IN_TURNS) as machine:
         bridge(machine)
         machine.must('truncate -s 4M /tmp/a.img /tmp/b.img')
