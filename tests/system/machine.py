@@ -30,7 +30,7 @@ class Machine:
     def __init__(self, name, memory=1024, cmdline='console=hvc0', paravane='debug_exit', boot=None, cpu='max', devices=(), may_reboot=False,
                  prompt=PROMPT, initrd='build/initramfs.cpio.gz', smp=2, kernel='build/vmlinux', accel='tcg'):
         if DEBUG:
-            initrd, kernel = (name.replace('build/', 'build/debug/') for name in (initrd, kernel))
+            initrd, kernel = (name if 'debug/' in name else name.replace('build/', 'build/debug/') for name in (initrd, kernel))
             memory, accel = 2 * memory, IN_TURNS
         self.text = ''
         self.seen = 0
