@@ -79,7 +79,8 @@ static inline void hostile_changed(struct hostile *hostile, const struct hostile
 
 	switch (device->other_state) {
 	case PVN_NEW:
-		if (device->state == PVN_OFFERED) {
+		/* A front end that is bound anew passes through closed too fast to be seen; then the attack is another. */
+		if (device->state == PVN_OFFERED && is(hostile, attack)) {
 			if (is(hostile, "no-such-state"))
 				report(hostile, "back to new");
 			break;
