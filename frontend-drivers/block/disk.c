@@ -328,6 +328,20 @@ static void place_interrupts(struct disk *disk)
 	cpus_read_unlock();
 }
 
+/* What could not be added cannot be a second time. */
+static void not_added(struct disk *disk)
+{
+	int error = disk->add_error;
+
+	disk->add_error = 0;
+	take_disk_away(disk);
+	disk->live = false;
+	if (error == -ENOMEM)
+		pvn_device_look_later(disk->device);
+	else
+		abandon(disk, "describes one that Linux does not take");
+}
+
 static void connect(struct disk *disk)
 {
 	struct pvn_device *device = disk->device;
@@ -354,22 +368,10 @@ static void connect(struct disk *disk)
 	set_capacity_and_notify(disk->gendisk, sectors);
 	blk_mq_unquiesce_queue(disk->gendisk->queue);
 	blk_mq_kick_requeue_list(disk->gendisk->queue);
-	if (disk->added)
+	if (READ_ONCE(disk->added))
 		pvn_set_state(device, PVN_CONNECTED);
-}
-
-/* What could not be added cannot be a second time. */
-static void not_added(struct disk *disk)
-{
-	int error = disk->add_error;
-
-	disk->add_error = 0;
-	take_disk_away(disk);
-	disk->live = false;
-	if (error == -ENOMEM)
-		pvn_device_look_later(disk->device);
-	else
-		abandon(disk, "describes one that Linux does not take");
+	else if (READ_ONCE(disk->add_error))
+		not_added(disk);	/* the back end went before that was looked at */
 }
 
 /* The back end has gone, perhaps to come back: what was not answered waits for it. */
