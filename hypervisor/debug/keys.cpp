@@ -39,7 +39,7 @@ void show_domains()
             domain.pause_count.load(), domain.shut_down ? ", shut down" : "", domain.dying ? ", dying" : "");
         for (auto const* const vcpu : domain.all_vcpus())
             log("  v{}: {}, rip {} when last saved, event_mask {} event_pending {}, timer {}", vcpu->id.raw(), state_of(*vcpu), Hex{vcpu->registers.rip},
-                vcpu->page->event_mask, vcpu->page->event_pending, vcpu->timer);
+                vcpu->page->event_mask, vcpu->page->event_pending, vcpu->timer.look());
     });
 }
 

@@ -216,10 +216,22 @@ std::uint64_t next_deadline(RunQueue& queue) PVN_REQUIRES(queue.lock)
 {
     auto earliest = std::min(queue.slice_end, watchdog::next_look());
     for (auto const* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
-        if (vcpu->timer != 0) earliest = std::min(earliest, vcpu->timer);
+        if (auto const look = vcpu->timer.look(); look != 0) earliest = std::min(earliest, look);
         if (vcpu->poll_deadline != 0) earliest = std::min(earliest, vcpu->poll_deadline);
     }
     return earliest;
+}
+
+// What the guest reads, to know when a look comes by itself.
+void show_look(Vcpu& vcpu) { __atomic_store_n(&vcpu.page->timer_look, vcpu.timer.look(), __ATOMIC_RELAXED); }
+
+// A vCPU whose guest moved its deadline away meanwhile is not due.
+bool is_due(Vcpu& vcpu, std::uint64_t now)
+{
+    if (vcpu.timer.look() == 0 || vcpu.timer.look() > now) return false;
+    bool const due = vcpu.timer.due(__atomic_load_n(&vcpu.page->timer_deadline, __ATOMIC_RELAXED), now);
+    show_look(vcpu);
+    return due;
 }
 
 // One vCPU of this CPU whose timer or deadline is due; which of both, it has no more.
@@ -232,10 +244,7 @@ Due take_due(RunQueue& queue, std::uint64_t now)
 {
     Guard const guard{queue.lock};
     for (auto* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
-        if (vcpu->timer != 0 && vcpu->timer <= now) {
-            vcpu->timer = 0;
-            return {vcpu, true};
-        }
+        if (is_due(*vcpu, now)) return {vcpu, true};
         if (vcpu->poll_deadline != 0 && vcpu->poll_deadline <= now) {
             vcpu->poll_deadline = 0;
             return {vcpu, false};
@@ -531,7 +540,9 @@ void set_timer(Vcpu& vcpu, std::uint64_t deadline)
         LockedHome const home{vcpu};
         auto& queue = *home;
         queue.lock.assert_held();
-        vcpu.timer = deadline;
+        __atomic_store_n(&vcpu.page->timer_deadline, deadline, __ATOMIC_RELAXED);
+        vcpu.timer.set(deadline);
+        show_look(vcpu);
         if (deadline == 0 || deadline > clock::now()) return clock::program(next_deadline(queue));
     }
     fire_due(clock::now());

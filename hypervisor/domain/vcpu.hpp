@@ -10,6 +10,7 @@
 #include "lib/id.hpp"
 #include "paravane/hypercall.h"
 #include "sched/policy.hpp"
+#include "time/guest_timer.hpp"
 
 namespace pvn {
 
@@ -25,7 +26,7 @@ struct Vcpu {
     sched::Entity entity{};      // first: the run queue hands entities back
     Vcpu* home_next{};           // of those with the same home
     VcpuState state{VcpuState::offline};
-    std::uint64_t timer{};       // system time, ns; 0: not set
+    GuestTimer timer{};
     std::uint64_t poll_deadline{};
     std::array<std::uint32_t, 64> poll_ports{};
     std::uint32_t poll_count{};  // 0: it does not poll; else one more than it has ports

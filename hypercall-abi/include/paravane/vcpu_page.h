@@ -67,7 +67,9 @@ struct pvn_vcpu_page {
 	uint64_t reserved1[6];
 	struct pvn_time time;
 	struct pvn_runstate runstate;
-	uint8_t reserved2[48];
+	uint64_t timer_deadline;	/* system time ns at which PVN_VIRQ_TIMER is wanted; 0: never */
+	uint64_t timer_look;		/* when Paravane looks at timer_deadline by itself; 0: not.  docs/abi/time.md */
+	uint8_t reserved2[32];
 	struct pvn_trap trap[PVN_TRAP_COUNT];
 	uint8_t reserved3[3312];
 };
@@ -83,6 +85,8 @@ PVN_ASSERT_OFFSET(struct pvn_vcpu_page, sysenter_entry, 64);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, event_entry, 72);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, time, 128);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, runstate, 160);
+PVN_ASSERT_OFFSET(struct pvn_vcpu_page, timer_deadline, 208);
+PVN_ASSERT_OFFSET(struct pvn_vcpu_page, timer_look, 216);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, trap, 256);
 PVN_ASSERT_SIZE(struct pvn_vcpu_page, PVN_PAGE_SIZE);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The one-shot timer fires at its deadline, not before and only once; BLOCK and POLL end when they must; time never goes back and agrees
-// with what the guest computes from its page and the TSC.
+// The one-shot timer fires at its deadline, not before and only once; a store to the page moves the deadline away, or stops it; BLOCK and
+// POLL end when they must; time never goes back and agrees with what the guest computes from its page and the TSC.
 #include "guest.hpp"
 
 char const guest_name[] = "timer";
@@ -44,6 +44,74 @@ void on_event(guest::Registers& r)
     ++upcalls;
 }
 constexpr std::uint64_t ms = 1000000;
+
+// By a store if that is enough, as a kernel does it.
+void set_timer(std::uint64_t deadline)
+{
+    auto volatile& page = guest::vcpu();
+    page.timer_deadline = deadline;
+    auto const look = page.timer_look;
+    if (look == 0 || deadline < look) CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, deadline), 0);
+}
+
+void deadline_in_the_page()
+{
+    auto volatile& page = guest::vcpu();
+    page.event_mask = 1;
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, 0), 0);
+    CHECK_EQUAL(page.timer_deadline, 0u);
+    CHECK_EQUAL(page.timer_look, 0u);
+    CHECK(!pending());
+
+    // Moved away while it runs: Paravane looks, and looks again when it is there.
+    auto const first = now() + 20 * ms, second = first + 20 * ms, third = second + 20 * ms;
+    set_timer(first);
+    CHECK_EQUAL(page.timer_deadline, first);
+    CHECK_EQUAL(page.timer_look, first);
+    page.timer_deadline = second;
+    while (now() < first + ms) {
+        if (now() < second) CHECK(!pending());
+    }
+    while (page.timer_look != second) CHECK(now() < second || page.timer_look == 0);  // 0: the machine stood still for that long
+    // Once more, while it waits.
+    page.timer_deadline = third;
+    CHECK_EQUAL(hypercall(PVN_SCHED_BLOCK), 0);
+    CHECK(now() + 1000 >= third);
+    CHECK_EQUAL(page.timer_look, 0u);
+    clear();
+
+    // An earlier one must be told.
+    page.event_mask = 1;
+    set_timer(now() + 10000 * ms);
+    auto const soon = now() + 10 * ms;
+    set_timer(soon);
+    CHECK_EQUAL(page.timer_look, soon);
+    CHECK_EQUAL(hypercall(PVN_SCHED_BLOCK), 0);
+    CHECK(now() + 1000 >= soon && now() < soon + 5000 * ms);
+    clear();
+
+    // Stopped by a store: nothing comes, and Paravane does not look any more.
+    page.event_mask = 1;
+    auto const never = now() + 10 * ms;
+    set_timer(never);
+    page.timer_deadline = 0;
+    for (auto const end = never + 10 * ms; now() < end;) CHECK(!pending());
+    while (page.timer_look != 0) CHECK(now() < never + 5000 * ms);
+    CHECK(!pending());
+
+    // What Paravane shows there is for the guest: written over, it means nothing to Paravane.
+    auto const wanted = now() + 10 * ms;
+    set_timer(wanted);
+    page.timer_look = 1;
+    CHECK_EQUAL(hypercall(PVN_SCHED_BLOCK), 0);
+    CHECK(now() + 1000 >= wanted);
+    CHECK_EQUAL(page.timer_look, 0u);
+    clear();
+    page.timer_deadline = ~std::uint64_t{0};
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, ~std::uint64_t{0}), 0);
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_TIMER, 0), 0);
+    CHECK(!pending());
+}
 
 }  // namespace
 
@@ -126,4 +194,6 @@ void guest_main()
     list[0] = 0xffffffff;
     CHECK_EQUAL(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(list), 1, 1), -PVN_E_INVALID);
     CHECK_EQUAL(upcalls, 4);
+    guest::domain().event_mask[port / 64] &= ~(std::uint64_t{1} << port % 64);
+    deadline_in_the_page();
 }
