@@ -7,6 +7,7 @@
 
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
+#include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
 #include "lib/bounded.hpp"
 #include "tlb/flush.hpp"
@@ -133,6 +134,16 @@ std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
     return outcome ? *outcome : -static_cast<std::int64_t>(outcome.error());
 }
 
+// Lets in what came while a call was at work.  Whether the guest must hear of some of it, or another vCPU run, before the call goes on.
+bool has_to_wait(Vcpu const& vcpu)
+{
+    auto& self = this_cpu();
+    schedule::let_interrupts_in();
+    self.stay.count_exit();  // nothing is held that the call had found
+    return self.reschedule || (__atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) != 0 &&
+                               __atomic_load_n(&vcpu.page->event_mask, __ATOMIC_RELAXED) == 0);
+}
+
 }  // namespace
 
 std::uint64_t Progress::until()
@@ -148,12 +159,16 @@ bool Progress::time_is_up() { return until() <= clock::now(); }
 void dispatch(Vcpu& vcpu, Registers& r, std::uint64_t done)
 {
     Progress progress{done};
-    auto const result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
-    if (progress.stopped) {
-        // To the guest it is as if it had not come back yet; an upcall or another vCPU may come in between.  R11 is lost in a call.
-        r.r11 = progress.done;
-        r.rip = slot_addresses.vdso_hypercall_again;
-        return;
+    auto result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
+    while (progress.stopped) {
+        if (has_to_wait(vcpu)) {
+            // To the guest it is as if it had not come back yet; an upcall or another vCPU may come in between.  R11 is lost in a call.
+            r.r11 = progress.done;
+            r.rip = slot_addresses.vdso_hypercall_again;
+            return;
+        }
+        progress = Progress{progress.done};
+        result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
     }
     // The caller may have lost the CPU or its life, but its registers are where they were: switches happen on the way out.
     trace::note(PVN_TRACE_HYPERCALL, r.rax, static_cast<std::uint64_t>(result));
