@@ -7,6 +7,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/interrupt.h>
+#include <linux/llist.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -19,6 +20,8 @@
 #define PAGES_OF_QUEUE	1024
 /* Of these, kept for the next request. */
 #define SPARE_PAGES	128
+/* Taken together, if they are there together. */
+#define REQUESTS_AT_ONCE	8
 
 struct back {
 	struct pvn_back_end end;
@@ -31,6 +34,28 @@ struct back {
 	struct back_queue *queues;
 };
 
+/* To be done by one hypercall; one request's always fit. */
+struct copies {
+	unsigned int count;
+	bool failed;			/* one that was done */
+	struct pvn_grant_copy part[PVN_BLOCK_SEGMENTS];
+};
+
+struct job;
+
+/* A request on its way from the ring to the device. */
+struct taken {
+	struct pvn_block_request request;
+	const struct pvn_block_segment *segments;
+	u64 sectors;
+	struct job *job;
+};
+
+/* The segments of one request, in a list of its own.  None crosses a page. */
+typedef struct pvn_block_segment segment_list[PVN_BLOCK_SEGMENTS];
+static_assert(PAGE_SIZE % sizeof(segment_list) == 0);
+#define LISTS_BYTES	(REQUESTS_AT_ONCE * sizeof(segment_list))
+
 struct back_queue {
 	struct back *back;
 	unsigned int pages, slots;
@@ -38,8 +63,13 @@ struct back_queue {
 	struct delayed_work work;	/* takes requests */
 	bool broken;			/* the front end broke the contract: nothing is taken or answered any more */
 	u32 consumed;			/* requests taken: the work's, as are the next */
-	struct page *taken[PVN_BLOCK_SEGMENTS];
-	struct pvn_block_segment *list;	/* a page, for the segments of an indirect request */
+	struct taken taken[REQUESTS_AT_ONCE];
+	struct page *spares_taken[PVN_BLOCK_SEGMENTS];
+	segment_list *lists;		/* of those that are indirect */
+	struct copies in;		/* lists, and what is written */
+	struct llist_head done;		/* jobs that the device has done */
+	struct work_struct finish;	/* in interrupts' bottom half: copies what they read, and answers them */
+	struct copies out;
 	spinlock_t lock;		/* guards what follows */
 	u32 answered;
 	bool starved;			/* requests wait for what those in flight will give back */

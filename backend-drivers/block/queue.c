@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One ring of a block device: takes requests, does them, answers.  What stands in it is hostile: it is copied once, then
- * checked.  Data go through pages of this domain, by grant copy (docs/abi/block.md says why).
+ * checked.  Data go through pages of this domain, by grant copy (docs/abi/block.md says why).  What is there at once is
+ * copied at once, in and out: each hypercall changes the address space twice.
  */
 #include <linux/bio.h>
 #include <linux/io.h>
+#include <linux/llist.h>
 #include <linux/slab.h>
 
 #include "back.h"
@@ -14,7 +16,10 @@
 /* A request that is being done.  The parts of its data: pages of this domain, and what they are copied from or to. */
 struct job {
 	struct back_queue *queue;
+	struct llist_node done;
 	u64 id;
+	int status;
+	bool read;
 	unsigned int count;
 	struct pvn_grant_copy part[] __counted_by(count);
 };
@@ -69,7 +74,7 @@ static int take_pages(struct back_queue *queue, unsigned int count, struct page 
 static struct job *make_job(struct back_queue *queue, const struct pvn_block_request *request,
 			    const struct pvn_block_segment *segments)
 {
-	struct page **pages = queue->taken;
+	struct page **pages = queue->spares_taken;
 	unsigned int i;
 	struct job *job = kmalloc(struct_size(job, part, request->segments), GFP_NOIO | __GFP_NOWARN);
 	int spares;
@@ -78,6 +83,7 @@ static struct job *make_job(struct back_queue *queue, const struct pvn_block_req
 		return NULL;
 	job->queue = queue;
 	job->id = request->id;
+	job->read = request->operation == PVN_BLOCK_READ;
 	job->count = request->segments;
 	spares = take_pages(queue, job->count, pages);
 	if (spares < 0) {
@@ -96,6 +102,7 @@ static struct job *make_job(struct back_queue *queue, const struct pvn_block_req
 			.local = page_to_phys(page) + segments[i].offset,
 			.ref = segments[i].ref,
 			.domain = queue->back->end.device->other_domain,
+			.flags = job->read ? PVN_GRANT_COPY_TO : 0,
 			.offset = segments[i].offset,
 			.bytes = segments[i].bytes,
 		};
@@ -109,40 +116,62 @@ static void free_job(struct job *job)
 	kfree(job);
 }
 
-/* Between this domain's pages and the front end's. */
-static bool copy_data(struct job *job, bool to_front)
-{
-	unsigned int i;
+/* --- copies ----------------------------------------------------------------------------------------------------- */
 
-	for (i = 0; to_front && i < job->count; i++)
-		job->part[i].flags = PVN_GRANT_COPY_TO;
-	return !job->count || !pvn_hypercall(PVN_GRANT_COPY, job->part, job->count);
+static void do_copies(struct copies *copies)
+{
+	if (copies->count && pvn_hypercall(PVN_GRANT_COPY, copies->part, copies->count))
+		copies->failed = true;
+	copies->count = 0;
+}
+
+static void add_copies(struct copies *copies, const struct pvn_grant_copy *part, unsigned int count)
+{
+	if (copies->count + count > ARRAY_SIZE(copies->part))
+		do_copies(copies);
+	memcpy(&copies->part[copies->count], part, count * sizeof(*part));
+	copies->count += count;
+}
+
+/* Whether all of them were done since this was last asked. */
+static bool end_copies(struct copies *copies)
+{
+	bool fine;
+
+	do_copies(copies);
+	fine = !copies->failed;
+	copies->failed = false;
+	return fine;
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------------- */
 
-static void answer(struct back_queue *queue, u64 id, int status)
+/* Under the lock.  Whether the front end wants to be told. */
+static bool put_answer(struct back_queue *queue, u64 id, int status)
 {
 	struct pvn_block_answer message = { .id = id, .status = status };
+	u32 old = queue->answered++;
+
+	*(struct pvn_block_answer *)(queue->shared.mapped.address +
+		PVN_BLOCK_ANSWER_OFFSET(queue->pages, old % queue->slots)) = message;
+	smp_store_release(&queue->shared.ring->answers_produced, queue->answered);
+	smp_mb();	/* the front end says what it wants, then looks */
+	return pvn_ring_passes(old, queue->answered, READ_ONCE(queue->shared.ring->answers_wanted));
+}
+
+static void answer(struct back_queue *queue, u64 id, int status)
+{
 	unsigned long flags;
-	bool tell = false;
-	u32 old;
+	bool tell;
 
 	spin_lock_irqsave(&queue->lock, flags);
-	if (!READ_ONCE(queue->broken)) {
-		old = queue->answered++;
-		*(struct pvn_block_answer *)(queue->shared.mapped.address +
-			PVN_BLOCK_ANSWER_OFFSET(queue->pages, old % queue->slots)) = message;
-		smp_store_release(&queue->shared.ring->answers_produced, queue->answered);
-		smp_mb();	/* the front end says what it wants, then looks */
-		tell = pvn_ring_passes(old, queue->answered, READ_ONCE(queue->shared.ring->answers_wanted));
-	}
+	tell = !READ_ONCE(queue->broken) && put_answer(queue, id, status);
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
 		pvn_notify(queue->shared.port);
 }
 
-static void left_flight(struct back_queue *queue)
+static void left_flight(struct back_queue *queue, unsigned int count)
 {
 	unsigned long flags;
 
@@ -152,25 +181,70 @@ static void left_flight(struct back_queue *queue)
 		queue->starved = false;
 		mod_delayed_work(block_work_queue, &queue->work, 0);
 	}
-	if (!--queue->in_flight)
+	queue->in_flight -= count;
+	if (!queue->in_flight)
 		wake_up(&queue->idle);
 	spin_unlock_irqrestore(&queue->lock, flags);
+}
+
+/* What was read has been copied, if all is `fine`. */
+static void answer_all(struct back_queue *queue, struct llist_node *jobs, bool fine)
+{
+	unsigned int count = 0;
+	struct job *job, *next;
+	unsigned long flags;
+	bool tell = false;
+
+	if (!fine)
+		give_up(queue, "took a page back that was being read to");
+	spin_lock_irqsave(&queue->lock, flags);
+	llist_for_each_entry(job, jobs, done)
+		if (!READ_ONCE(queue->broken))
+			tell |= put_answer(queue, job->id, job->status);
+	spin_unlock_irqrestore(&queue->lock, flags);
+	if (tell)
+		pvn_notify(queue->shared.port);
+	llist_for_each_entry_safe(job, next, jobs, done) {
+		free_job(job);
+		count++;
+	}
+	left_flight(queue, count);
+}
+
+static bool has_to_be_copied(const struct job *job)
+{
+	return job->read && !job->status;
+}
+
+/* Once the device has said all that it has to say now. */
+static void finish(struct work_struct *work)
+{
+	struct back_queue *queue = container_of(work, struct back_queue, finish);
+	struct llist_node *jobs = llist_reverse_order(llist_del_all(&queue->done));
+	struct job *job;
+
+	llist_for_each_entry(job, jobs, done)
+		if (has_to_be_copied(job))
+			add_copies(&queue->out, job->part, job->count);
+	answer_all(queue, jobs, end_copies(&queue->out));
 }
 
 static void done(struct bio *bio)
 {
 	struct job *job = bio->bi_private;
 	struct back_queue *queue = job->queue;
-	int status = bio->bi_status == BLK_STS_OK ? 0 :
-		     bio->bi_status == BLK_STS_NOTSUPP ? -PVN_E_NOT_IMPLEMENTED :
-		     bio->bi_status == BLK_STS_NOSPC ? -PVN_E_NO_SPACE : -PVN_E_IO;
 
-	if (!status && bio_op(bio) == REQ_OP_READ && !copy_data(job, true))
-		give_up(queue, "took a page back that was being read to");
+	job->status = bio->bi_status == BLK_STS_OK ? 0 :
+		      bio->bi_status == BLK_STS_NOTSUPP ? -PVN_E_NOT_IMPLEMENTED :
+		      bio->bi_status == BLK_STS_NOSPC ? -PVN_E_NO_SPACE : -PVN_E_IO;
 	bio_put(bio);
-	answer(queue, job->id, status);
-	free_job(job);
-	left_flight(queue);
+	if (READ_ONCE(queue->in_flight) == 1) {	/* there is nothing to wait for */
+		job->done.next = NULL;
+		answer_all(queue, &job->done,
+			   !has_to_be_copied(job) || !pvn_hypercall(PVN_GRANT_COPY, job->part, job->count));
+	} else if (llist_add(&job->done, &queue->done)) {
+		queue_work(system_bh_wq, &queue->finish);
+	}
 }
 
 /* --- requests --------------------------------------------------------------------------------------------------- */
@@ -224,76 +298,122 @@ static blk_opf_t operation_of(const struct pvn_block_request *request)
 	}
 }
 
-enum taken { TAKEN, NOT_NOW, BROKEN };
-
-static enum taken broken(struct back_queue *queue, const char *why)
+/* Copies of requests, private ones, and of their lists of segments.  Why they break the contract; NULL: they do not. */
+static const char *read_requests(struct back_queue *queue, unsigned int count)
 {
-	give_up(queue, why);
-	return BROKEN;
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		struct pvn_block_request *request = &queue->taken[i].request;
+		struct pvn_grant_copy list;
+		const char *why;
+
+		memcpy(request, queue->shared.mapped.address + PVN_BLOCK_REQUEST_OFFSET((queue->consumed + i) % queue->slots),
+		       sizeof(*request));
+		barrier();	/* copied, before it is looked at */
+		why = wrong(queue, request);
+		if (why)
+			return why;
+		queue->taken[i].segments = request->segment;
+		if (!(request->flags & PVN_BLOCK_INDIRECT))
+			continue;
+		queue->taken[i].segments = queue->lists[i];
+		list = (struct pvn_grant_copy){
+			.ref = request->indirect, .domain = queue->back->end.device->other_domain,
+			.bytes = request->segments * sizeof(*request->segment), .local = __pa(queue->lists[i]),
+		};
+		add_copies(&queue->in, &list, 1);
+	}
+	if (!end_copies(&queue->in))
+		return "did not grant its list of segments";
+	for (i = 0; i < count; i++) {
+		const char *why = wrong_segments(queue, queue->taken[i].segments, queue->taken[i].request.segments);
+
+		if (why)
+			return why;
+	}
+	return NULL;
 }
 
-/* `request` is a private copy. */
-static enum taken take(struct back_queue *queue, const struct pvn_block_request *request)
+/* What is refused is answered, and has no job.  False: there is no memory for it now. */
+static bool prepare(struct back_queue *queue, struct taken *taken)
 {
-	const struct pvn_block_segment *segments = request->segment;
-	const char *why = wrong(queue, request);
-	u64 sectors = request->sectors;
+	const struct pvn_block_request *request = &taken->request;
 	unsigned int i;
-	struct job *job;
-	struct bio *bio;
 
-	if (why)
-		return broken(queue, why);
-	if (request->flags & PVN_BLOCK_INDIRECT) {
-		struct pvn_grant_copy copy = {
-			.ref = request->indirect, .domain = queue->back->end.device->other_domain,
-			.bytes = request->segments * sizeof(*segments), .local = __pa(queue->list),
-		};
-
-		if (pvn_hypercall(PVN_GRANT_COPY, &copy, 1))
-			return broken(queue, "did not grant its list of segments");
-		segments = queue->list;
-	}
-	why = wrong_segments(queue, segments, request->segments);
-	if (why)
-		return broken(queue, why);
+	taken->job = NULL;
+	taken->sectors = request->sectors;
 	for (i = 0; i < request->segments; i++)
-		sectors += segments[i].bytes >> SECTOR_SHIFT;
-	if (!on_device(queue, request->sector, sectors) || sectors > UINT_MAX >> SECTOR_SHIFT) {
+		taken->sectors += taken->segments[i].bytes >> SECTOR_SHIFT;
+	if (!on_device(queue, request->sector, taken->sectors) || taken->sectors > UINT_MAX >> SECTOR_SHIFT) {
 		answer(queue, request->id, -PVN_E_RANGE);
-		return TAKEN;
+		return true;
 	}
 	if (queue->back->read_only && request->operation != PVN_BLOCK_READ && request->operation != PVN_BLOCK_FLUSH) {
 		answer(queue, request->id, -PVN_E_DENIED);
-		return TAKEN;
+		return true;
 	}
-	job = make_job(queue, request, segments);
-	if (!job)
-		return NOT_NOW;
-	if (request->operation == PVN_BLOCK_WRITE && !copy_data(job, false)) {
-		free_job(job);
-		return broken(queue, "did not grant what it wants to be written");
-	}
-	bio = bio_alloc(queue->back->bdev, request->segments, operation_of(request), GFP_NOIO);
+	taken->job = make_job(queue, request, taken->segments);
+	if (!taken->job)
+		return false;
+	if (request->operation == PVN_BLOCK_WRITE)
+		add_copies(&queue->in, taken->job->part, taken->job->count);
+	return true;
+}
+
+static void submit(struct back_queue *queue, const struct taken *taken)
+{
+	const struct pvn_block_request *request = &taken->request;
+	struct bio *bio = bio_alloc(queue->back->bdev, request->segments, operation_of(request), GFP_NOIO);
+	struct job *job = taken->job;
+	unsigned int i;
+
 	bio->bi_iter.bi_sector = request->sector;
 	bio->bi_private = job;
 	bio->bi_end_io = done;
 	for (i = 0; i < job->count; i++)
 		__bio_add_page(bio, page_of(&job->part[i]), job->part[i].bytes, job->part[i].offset);
 	if (request->operation == PVN_BLOCK_DISCARD)
-		bio->bi_iter.bi_size = sectors << SECTOR_SHIFT;
-	spin_lock_irq(&queue->lock);
-	queue->in_flight++;
-	spin_unlock_irq(&queue->lock);
+		bio->bi_iter.bi_size = taken->sectors << SECTOR_SHIFT;
 	submit_bio(bio);
-	return TAKEN;
+}
+
+/* How many of the next `count` requests were taken; less for want of memory, or because the front end breaks the contract. */
+static unsigned int take(struct back_queue *queue, unsigned int count)
+{
+	const char *why = read_requests(queue, count);
+	unsigned int i, jobs = 0;
+	bool fine;
+
+	if (why) {
+		give_up(queue, why);
+		return 0;
+	}
+	for (i = 0; i < count && prepare(queue, &queue->taken[i]); i++)
+		jobs += !!queue->taken[i].job;
+	count = i;
+	fine = end_copies(&queue->in);
+	if (!fine)
+		give_up(queue, "did not grant what it wants to be written");
+	spin_lock_irq(&queue->lock);
+	queue->in_flight += fine ? jobs : 0;
+	spin_unlock_irq(&queue->lock);
+	for (i = 0; i < count; i++) {
+		if (!queue->taken[i].job)
+			continue;
+		if (fine)
+			submit(queue, &queue->taken[i]);
+		else
+			free_job(queue->taken[i].job);
+	}
+	queue->consumed += count;
+	return count;
 }
 
 /* Whether it must be called again, for want of memory: at once when something comes back, else after a while. */
 static bool take_requests(struct back_queue *queue)
 {
 	struct pvn_ring *ring = queue->shared.ring;
-	struct pvn_block_request request;
 	u32 produced;
 
 	do {
@@ -303,15 +423,11 @@ static bool take_requests(struct back_queue *queue)
 			give_up(queue, "sent more requests than its ring holds");
 			return false;
 		}
-		for (; queue->consumed != produced; queue->consumed++) {
-			memcpy(&request, queue->shared.mapped.address + PVN_BLOCK_REQUEST_OFFSET(queue->consumed % queue->slots),
-			       sizeof(request));
-			barrier();	/* copied, before it is looked at */
-			switch (take(queue, &request)) {
-			case BROKEN: return false;
-			case NOT_NOW: return true;
-			case TAKEN: break;
-			}
+		while (queue->consumed != produced) {
+			unsigned int count = min(produced - queue->consumed, (u32)REQUESTS_AT_ONCE);
+
+			if (!take(queue, count) || READ_ONCE(queue->broken))
+				return !READ_ONCE(queue->broken);
 		}
 		WRITE_ONCE(ring->requests_wanted, queue->consumed + 1);
 		smp_mb();	/* say what is wanted, then look; the front end publishes, then looks at what is wanted */
@@ -357,12 +473,14 @@ int back_queue_open(struct back_queue *queue, unsigned int index)
 	spin_lock_init(&queue->lock);
 	init_waitqueue_head(&queue->idle);
 	INIT_DELAYED_WORK(&queue->work, serve);
-	queue->list = (void *)__get_free_page(GFP_KERNEL);
-	if (!queue->list)
+	INIT_WORK(&queue->finish, finish);
+	init_llist_head(&queue->done);
+	queue->lists = (void *)__get_free_pages(GFP_KERNEL, get_order(LISTS_BYTES));
+	if (!queue->lists)
 		return -ENOMEM;
 	error = pvn_open_back_ring(&queue->shared, queue->back->end.device, "", index, queue->pages, requested, "pvn-block-back", queue);
 	if (error)
-		free_page((unsigned long)queue->list);
+		free_pages((unsigned long)queue->lists, get_order(LISTS_BYTES));
 	return error;
 }
 
@@ -376,9 +494,10 @@ void back_queue_close(struct back_queue *queue)
 	wait_event(queue->idle, !READ_ONCE(queue->in_flight));
 	spin_lock_irq(&queue->lock);	/* whoever woke us has let it go */
 	spin_unlock_irq(&queue->lock);
+	cancel_work_sync(&queue->finish);
 	cancel_delayed_work_sync(&queue->work);
 	pvn_close_back_ring(&queue->shared, queue);
 	while (queue->spares)
 		__free_page(queue->spare[--queue->spares]);
-	free_page((unsigned long)queue->list);
+	free_pages((unsigned long)queue->lists, get_order(LISTS_BYTES));
 }
