@@ -134,14 +134,37 @@ std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
     return outcome ? *outcome : -static_cast<std::int64_t>(outcome.error());
 }
 
-// Lets in what came while a call was at work.  Whether the guest must hear of some of it, or another vCPU run, before the call goes on.
-bool has_to_wait(Vcpu const& vcpu)
+// Does the call, from `done` on, until it ends, or stops at another `done`.
+[[gnu::always_inline]] inline bool ends(Vcpu& vcpu, Registers& r, std::uint64_t& done)
+{
+    Progress progress{done};
+    auto const result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
+    if (progress.stopped) {
+        done = progress.done;
+        return false;
+    }
+    // The caller may have lost the CPU or its life, but its registers are where they were: switches happen on the way out.
+    trace::note(PVN_TRACE_HYPERCALL, r.rax, static_cast<std::uint64_t>(result));
+    r.rax = static_cast<std::uint64_t>(result);
+    return true;
+}
+
+// A call that stopped has let in what came meanwhile, and goes on where it is unless the guest must hear of some of it, or another vCPU run.
+[[gnu::noinline]] void go_on(Vcpu& vcpu, Registers& r, std::uint64_t done)
 {
     auto& self = this_cpu();
-    schedule::let_interrupts_in();
-    self.stay.count_exit();  // nothing is held that the call had found
-    return self.reschedule || (__atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) != 0 &&
-                               __atomic_load_n(&vcpu.page->event_mask, __ATOMIC_RELAXED) == 0);
+    do {
+        schedule::let_interrupts_in();
+        self.stay.count_exit();  // nothing is held that the call had found
+        bool const upcall_is_due = __atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) != 0 &&
+                                   __atomic_load_n(&vcpu.page->event_mask, __ATOMIC_RELAXED) == 0;
+        if (self.reschedule || upcall_is_due) {
+            // To the guest it is as if it had not come back yet.  R11 is lost in a call.
+            r.r11 = done;
+            r.rip = slot_addresses.vdso_hypercall_again;
+            return;
+        }
+    } while (!ends(vcpu, r, done));
 }
 
 }  // namespace
@@ -158,21 +181,7 @@ bool Progress::time_is_up() { return until() <= clock::now(); }
 
 void dispatch(Vcpu& vcpu, Registers& r, std::uint64_t done)
 {
-    Progress progress{done};
-    auto result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
-    while (progress.stopped) {
-        if (has_to_wait(vcpu)) {
-            // To the guest it is as if it had not come back yet; an upcall or another vCPU may come in between.  R11 is lost in a call.
-            r.r11 = progress.done;
-            r.rip = slot_addresses.vdso_hypercall_again;
-            return;
-        }
-        progress = Progress{progress.done};
-        result = call(vcpu, r.rax, {{r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}, progress});
-    }
-    // The caller may have lost the CPU or its life, but its registers are where they were: switches happen on the way out.
-    trace::note(PVN_TRACE_HYPERCALL, r.rax, static_cast<std::uint64_t>(result));
-    r.rax = static_cast<std::uint64_t>(result);
+    if (!ends(vcpu, r, done)) go_on(vcpu, r, done);
 }
 
 Outcome multi(Vcpu& vcpu, Arguments const& a)
