@@ -229,7 +229,9 @@ void show_look(Vcpu& vcpu) { __atomic_store_n(&vcpu.page->timer_look, vcpu.timer
 bool is_due(Vcpu& vcpu, std::uint64_t now)
 {
     if (vcpu.timer.look() == 0 || vcpu.timer.look() > now) return false;
-    bool const due = vcpu.timer.due(__atomic_load_n(&vcpu.page->timer_deadline, __ATOMIC_RELAXED), now);
+    auto& page = *vcpu.page;
+    bool const due = vcpu.timer.due(__atomic_load_n(&page.timer_deadline, __ATOMIC_RELAXED), __atomic_load_n(&page.timer_interval, __ATOMIC_RELAXED), now);
+    if (due) __atomic_store_n(&page.timer_deadline, std::uint64_t{0}, __ATOMIC_RELAXED);
     show_look(vcpu);
     return due;
 }

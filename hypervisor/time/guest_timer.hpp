@@ -8,8 +8,10 @@ namespace pvn {
 
 // When the guest wants its interrupt stands in its page, where a store changes it; here stands when Paravane looks there.
 //
-// A guest that gives its CPU up and takes it again moves its deadline away and back.  It tells Paravane only of one that comes before the
-// next look, so mostly of none.  The page is mapped only where its vCPU runs: one that waits is looked at once more at most.
+// A guest that gives its CPU up and takes it again moves its deadline away and back, and one that has a tick wants the next one after
+// each.  It tells Paravane only of a deadline that comes before the next look, so mostly of none.
+//
+// The page is mapped only where its vCPU runs: of one that waits nobody can move what it wants, and two looks follow each other at most.
 class GuestTimer {
 public:
     // System time, ns; 0: none.
@@ -18,14 +20,20 @@ public:
     // By hypercall.
     void set(std::uint64_t deadline) { look_ = deadline; }
 
-    // The time of the look has come: is the guest to be told, when it wants that by `wanted` (0: not at all)?
-    bool due(std::uint64_t wanted, std::uint64_t now)
+    // The time of the look has come: is the guest to be told, when it wants that by `wanted` (0: not at all), and likely again after
+    // `interval` (ns; what no tick has says nothing)?
+    bool due(std::uint64_t wanted, std::uint64_t interval, std::uint64_t now)
     {
-        look_ = wanted > now ? wanted : 0;
-        return wanted != 0 && wanted <= now;
+        look_ = 0;
+        if (wanted > now) look_ = wanted;
+        if (wanted == 0 || wanted > now) return false;
+        if (interval >= shortest_interval && interval <= longest_interval) look_ = wanted + interval > now ? wanted + interval : now + interval;
+        return true;
     }
 
 private:
+    static constexpr std::uint64_t shortest_interval = 1'000'000, longest_interval = 1'000'000'000;
+
     std::uint64_t look_{};
 };
 

@@ -69,7 +69,8 @@ struct pvn_vcpu_page {
 	struct pvn_runstate runstate;
 	uint64_t timer_deadline;	/* system time ns at which PVN_VIRQ_TIMER is wanted; 0: never */
 	uint64_t timer_look;		/* when Paravane looks at timer_deadline by itself; 0: not.  docs/abi/time.md */
-	uint8_t reserved2[32];
+	uint64_t timer_interval;	/* ns after a deadline at which the next one is likely: a look is then made.  0: none */
+	uint8_t reserved2[24];
 	struct pvn_trap trap[PVN_TRAP_COUNT];
 	uint8_t reserved3[3312];
 };
@@ -87,6 +88,7 @@ PVN_ASSERT_OFFSET(struct pvn_vcpu_page, time, 128);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, runstate, 160);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, timer_deadline, 208);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, timer_look, 216);
+PVN_ASSERT_OFFSET(struct pvn_vcpu_page, timer_interval, 224);
 PVN_ASSERT_OFFSET(struct pvn_vcpu_page, trap, 256);
 PVN_ASSERT_SIZE(struct pvn_vcpu_page, PVN_PAGE_SIZE);
 

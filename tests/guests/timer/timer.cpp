@@ -99,6 +99,32 @@ void deadline_in_the_page()
     while (page.timer_look != 0) CHECK(now() < never + 5000 * ms);
     CHECK(!pending());
 
+    // A tick: Paravane looks when the next one will be, and finds the deadline that is there then, or none.
+    constexpr std::uint64_t tick = 10 * ms;
+    page.timer_interval = tick;
+    auto const began = upcalls;
+    auto next = now() + tick;
+    set_timer(next);
+    for (unsigned i = 0; i < 3; ++i) {
+        CHECK_EQUAL(hypercall(PVN_SCHED_BLOCK), 0);
+        CHECK(now() + 1000 >= next);
+        CHECK_EQUAL(page.timer_deadline, 0u);
+        CHECK(page.timer_look >= next + tick);
+        if (page.timer_look != next + tick) CHECK(now() >= page.timer_look - tick);  // the machine stood still for longer than that
+        next = page.timer_look;
+        page.event_mask = 1;
+        page.timer_deadline = next;
+    }
+    CHECK_EQUAL(upcalls, began + 3);
+    page.timer_deadline = 0;
+    while (page.timer_look != 0) CHECK(now() < next + 5000 * ms);
+    CHECK(!pending());
+    page.timer_interval = 1;  // no tick
+    set_timer(now() + ms);
+    CHECK_EQUAL(hypercall(PVN_SCHED_BLOCK), 0);
+    CHECK_EQUAL(page.timer_look, 0u);
+    page.timer_interval = 0;
+
     // What Paravane shows there is for the guest: written over, it means nothing to Paravane.
     auto const wanted = now() + 10 * ms;
     set_timer(wanted);
