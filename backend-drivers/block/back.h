@@ -7,7 +7,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/interrupt.h>
-#include <linux/llist.h>
+#include <linux/list.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -67,10 +67,10 @@ struct back_queue {
 	struct page *spares_taken[PVN_BLOCK_SEGMENTS];
 	segment_list *lists;		/* of those that are indirect */
 	struct copies in;		/* lists, and what is written */
-	struct llist_head done;		/* jobs that the device has done */
-	struct work_struct finish;	/* in interrupts' bottom half: copies what they read, and answers them */
-	struct copies out;
+	struct work_struct finish;	/* in interrupts' bottom half: copies what was read, and answers */
+	struct copies out;		/* that work's */
 	spinlock_t lock;		/* guards what follows */
+	struct list_head done;		/* jobs that the device has done */
 	u32 answered;
 	bool starved;			/* requests wait for what those in flight will give back */
 	unsigned int in_flight;

@@ -6,7 +6,7 @@
  */
 #include <linux/bio.h>
 #include <linux/io.h>
-#include <linux/llist.h>
+#include <linux/list.h>
 #include <linux/slab.h>
 
 #include "back.h"
@@ -16,7 +16,7 @@
 /* A request that is being done.  The parts of its data: pages of this domain, and what they are copied from or to. */
 struct job {
 	struct back_queue *queue;
-	struct llist_node done;
+	struct list_head done;
 	u64 id;
 	int status;
 	bool read;
@@ -188,7 +188,7 @@ static void left_flight(struct back_queue *queue, unsigned int count)
 }
 
 /* What was read has been copied, if all is `fine`. */
-static void answer_all(struct back_queue *queue, struct llist_node *jobs, bool fine)
+static void answer_all(struct back_queue *queue, struct list_head *jobs, bool fine)
 {
 	unsigned int count = 0;
 	struct job *job, *next;
@@ -198,13 +198,13 @@ static void answer_all(struct back_queue *queue, struct llist_node *jobs, bool f
 	if (!fine)
 		give_up(queue, "took a page back that was being read to");
 	spin_lock_irqsave(&queue->lock, flags);
-	llist_for_each_entry(job, jobs, done)
+	list_for_each_entry(job, jobs, done)
 		if (!READ_ONCE(queue->broken))
 			tell |= put_answer(queue, job->id, job->status);
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
 		pvn_notify(queue->shared.port);
-	llist_for_each_entry_safe(job, next, jobs, done) {
+	list_for_each_entry_safe(job, next, jobs, done) {
 		free_job(job);
 		count++;
 	}
@@ -220,31 +220,41 @@ static bool has_to_be_copied(const struct job *job)
 static void finish(struct work_struct *work)
 {
 	struct back_queue *queue = container_of(work, struct back_queue, finish);
-	struct llist_node *jobs = llist_reverse_order(llist_del_all(&queue->done));
+	LIST_HEAD(jobs);
 	struct job *job;
 
-	llist_for_each_entry(job, jobs, done)
+	spin_lock_irq(&queue->lock);
+	list_splice_init(&queue->done, &jobs);
+	spin_unlock_irq(&queue->lock);
+	list_for_each_entry(job, &jobs, done)
 		if (has_to_be_copied(job))
 			add_copies(&queue->out, job->part, job->count);
-	answer_all(queue, jobs, end_copies(&queue->out));
+	answer_all(queue, &jobs, end_copies(&queue->out));
 }
 
 static void done(struct bio *bio)
 {
 	struct job *job = bio->bi_private;
 	struct back_queue *queue = job->queue;
+	LIST_HEAD(alone);
+	unsigned long flags;
 
 	job->status = bio->bi_status == BLK_STS_OK ? 0 :
 		      bio->bi_status == BLK_STS_NOTSUPP ? -PVN_E_NOT_IMPLEMENTED :
 		      bio->bi_status == BLK_STS_NOSPC ? -PVN_E_NO_SPACE : -PVN_E_IO;
 	bio_put(bio);
-	if (READ_ONCE(queue->in_flight) == 1) {	/* there is nothing to wait for */
-		job->done.next = NULL;
-		answer_all(queue, &job->done,
-			   !has_to_be_copied(job) || !pvn_hypercall(PVN_GRANT_COPY, job->part, job->count));
-	} else if (llist_add(&job->done, &queue->done)) {
+	/* The work is queued under the lock as well: without it the queue may be gone once somebody else has answered. */
+	spin_lock_irqsave(&queue->lock, flags);
+	if (queue->in_flight == 1) {	/* there is nothing to wait for */
+		list_add(&job->done, &alone);
+	} else {
+		list_add_tail(&job->done, &queue->done);
 		queue_work(system_bh_wq, &queue->finish);
 	}
+	spin_unlock_irqrestore(&queue->lock, flags);
+	if (!list_empty(&alone))
+		answer_all(queue, &alone,
+			   !has_to_be_copied(job) || !pvn_hypercall(PVN_GRANT_COPY, job->part, job->count));
 }
 
 /* --- requests --------------------------------------------------------------------------------------------------- */
@@ -474,7 +484,7 @@ int back_queue_open(struct back_queue *queue, unsigned int index)
 	init_waitqueue_head(&queue->idle);
 	INIT_DELAYED_WORK(&queue->work, serve);
 	INIT_WORK(&queue->finish, finish);
-	init_llist_head(&queue->done);
+	INIT_LIST_HEAD(&queue->done);
 	queue->lists = (void *)__get_free_pages(GFP_KERNEL, get_order(LISTS_BYTES));
 	if (!queue->lists)
 		return -ENOMEM;
