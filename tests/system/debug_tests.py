@@ -99,6 +99,10 @@ def test_debug_no_memory(_):
                 sweep = f'without_memory {device} {driver} {what} {step}'
                 said = machine.must(sweep, 300) if 'back' in driver else in_domu(machine, 'd', sweep, 300)
                 check(int(re.search(rf'{driver} {what} failed (\d+) times', said)[1]) > 0, f'nothing failed: {said}')
+        # The bus in dom0, when it finds a back end.
+        machine.must('pvn block attach d /tmp/b.img')
+        sweep = 'without_memory block-back-1-1 bus failslab 64 "pvn block detach d pvdb" "pvn block attach d /tmp/b.img"'
+        check(int(re.search(r'bus failslab failed (\d+) times', machine.must(sweep, 300))[1]) > 0, 'nothing of the bus failed')
         content(but_proc(in_domu(machine, 'd', 'dmesg')), 'the domU', TROUBLE_WITHOUT_MEMORY)
         machine.must('pvn destroy d && modprobe -r pvn-block-back && modprobe -r pvn-net-back; pvn debug audit', 240)
         content(but_proc(machine.must('dmesg')), 'dom0', TROUBLE_WITHOUT_MEMORY)
