@@ -107,8 +107,8 @@ void wake(Vcpu&) {}
 void wake_poller(Vcpu&) {}
 void notify(Vcpu&) {}
 void poll(Vcpu& vcpu, std::uint64_t) { vcpu.poll_count = 0; }
-void set_timer(Vcpu& vcpu, std::uint64_t deadline) { vcpu.timer = deadline; }
-void let_interrupts_in() {}
+void set_timer(Vcpu& vcpu, std::uint64_t deadline) { vcpu.timer.set(deadline); }
+void let_interrupts_in() { this_cpu().reschedule = true; }  // it is another vCPU's turn: what has stopped goes through the guest
 Result<void> start(Vcpu& vcpu)
 {
     if (vcpu.state != VcpuState::offline) return Fail{Error::busy};
