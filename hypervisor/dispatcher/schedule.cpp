@@ -548,6 +548,9 @@ void set_timer(Vcpu& vcpu, std::uint64_t deadline)
         if (deadline == 0 || deadline > clock::now()) return clock::program(next_deadline(queue));
     }
     fire_due(clock::now());
+    auto& queue = queues[this_cpu().id];
+    Guard const guard{queue.lock};
+    clock::program(next_deadline(queue));  // the next look, which the guest has been shown
 }
 
 void timer_fired()
