@@ -308,25 +308,32 @@ static blk_opf_t operation_of(const struct pvn_block_request *request)
 	}
 }
 
-/* Copies of requests, private ones, and of their lists of segments.  Why they break the contract; NULL: they do not. */
+/*
+ * Copies of requests, private ones, and of their lists of segments, as far as they go.  Why they break the contract; NULL:
+ * they do not.
+ */
 static const char *read_requests(struct back_queue *queue, unsigned int count)
 {
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
+		const struct pvn_block_request *slot = queue->shared.mapped.address +
+			PVN_BLOCK_REQUEST_OFFSET((queue->consumed + i) % queue->slots);
 		struct pvn_block_request *request = &queue->taken[i].request;
 		struct pvn_grant_copy list;
 		const char *why;
 
-		memcpy(request, queue->shared.mapped.address + PVN_BLOCK_REQUEST_OFFSET((queue->consumed + i) % queue->slots),
-		       sizeof(*request));
+		memcpy(request, slot, offsetof(struct pvn_block_request, segment));
 		barrier();	/* copied, before it is looked at */
 		why = wrong(queue, request);
 		if (why)
 			return why;
 		queue->taken[i].segments = request->segment;
-		if (!(request->flags & PVN_BLOCK_INDIRECT))
+		if (!(request->flags & PVN_BLOCK_INDIRECT)) {
+			memcpy(request->segment, slot->segment, request->segments * sizeof(*request->segment));
+			barrier();
 			continue;
+		}
 		queue->taken[i].segments = queue->lists[i];
 		list = (struct pvn_grant_copy){
 			.ref = request->indirect, .domain = queue->back->end.device->other_domain,

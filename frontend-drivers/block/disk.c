@@ -15,9 +15,9 @@
 static unsigned int max_queues = PVN_BLOCK_QUEUES;
 module_param(max_queues, uint, 0444);
 MODULE_PARM_DESC(max_queues, "rings of one disk at most; otherwise one for each CPU");
-static unsigned int ring_pages = 4;
+static unsigned int ring_pages = PVN_RING_PAGES;
 module_param(ring_pages, uint, 0444);
-MODULE_PARM_DESC(ring_pages, "pages of a ring at most: 1, 2, 4 or 8; each is 16 requests");
+MODULE_PARM_DESC(ring_pages, "pages of a ring at most: 1, 2, 4 or 8; each is 8 requests");
 
 struct disk {
 	struct pvn_device *device;

@@ -50,25 +50,31 @@ void pvn_queue_forget(struct pvn_request *own)
 	own->indirect = NULL;
 }
 
-/* Sectors that lie side by side in one page are one segment: that is how Linux has counted them. */
+/*
+ * Sectors that lie side by side in one page are one segment: that is how Linux has counted them.  The list is only written:
+ * the back end might change what it says.
+ */
 static unsigned int put_segments(struct pvn_queue *queue, struct request *request, struct pvn_block_segment *segment)
 {
 	struct pvn_request *own = blk_mq_rq_to_pdu(request);
 	bool write = rq_data_dir(request) == WRITE;
+	struct pvn_block_segment last = {};
+	struct page *last_page = NULL;
 	struct req_iterator iterator;
-	struct page *last = NULL;
 	unsigned int count = 0;
 	struct bio_vec part;
 
 	rq_for_each_segment(part, request, iterator) {
-		if (part.bv_page == last && segment[count - 1].offset + segment[count - 1].bytes == part.bv_offset) {
-			segment[count - 1].bytes += part.bv_len;
+		if (part.bv_page == last_page && last.offset + last.bytes == part.bv_offset) {
+			last.bytes += part.bv_len;
+			segment[count - 1].bytes = last.bytes;
 			continue;
 		}
-		segment[count].ref = grant_page(queue, own, part.bv_page, write);
-		segment[count].offset = part.bv_offset;
-		segment[count++].bytes = part.bv_len;
-		last = part.bv_page;
+		last = (struct pvn_block_segment){
+			.ref = grant_page(queue, own, part.bv_page, write), .offset = part.bv_offset, .bytes = part.bv_len,
+		};
+		last_page = part.bv_page;
+		segment[count++] = last;
 	}
 	return count;
 }
@@ -88,25 +94,16 @@ blk_status_t pvn_queue_request(struct pvn_queue *queue, struct request *request)
 	bool data = req_op(request) == REQ_OP_READ || req_op(request) == REQ_OP_WRITE;
 	unsigned int segments = data ? blk_rq_nr_phys_segments(request) : 0;
 	struct pvn_request *own = blk_mq_rq_to_pdu(request);
-	struct pvn_block_request message = {
-		.id = request->tag, .operation = operation_of(request),
-	};
+	struct pvn_block_request *message;
 	unsigned long flags;
 
 	own->status = BLK_STS_OK;
 	own->grants = 0;
 	own->is_indirect = segments > PVN_BLOCK_DIRECT;
-	if (req_op(request) != REQ_OP_FLUSH)
-		message.sector = blk_rq_pos(request);
-	if (req_op(request) == REQ_OP_DISCARD)
-		message.sectors = blk_rq_sectors(request);
-	if (request->cmd_flags & REQ_FUA)
-		message.flags |= PVN_BLOCK_FUA;
-	if (own->is_indirect) {
-		own->indirect = own->indirect ?: alloc_page(GFP_ATOMIC);
+	if (own->is_indirect && !own->indirect) {
+		own->indirect = alloc_page(GFP_ATOMIC);
 		if (!own->indirect)
 			return BLK_STS_RESOURCE;
-		message.flags |= PVN_BLOCK_INDIRECT;
 	}
 
 	spin_lock_irqsave(&queue->lock, flags);
@@ -118,11 +115,15 @@ blk_status_t pvn_queue_request(struct pvn_queue *queue, struct request *request)
 		/* References come back with the answers to others, which run the queue again. */
 		return dead ? BLK_STS_IOERR : BLK_STS_DEV_RESOURCE;
 	}
-	if (own->is_indirect)
-		message.indirect = grant_page(queue, own, own->indirect, true);
-	if (data)
-		message.segments = put_segments(queue, request, own->is_indirect ? page_address(own->indirect) : message.segment);
-	*slot_of_request(queue, queue->produced++) = message;
+	message = slot_of_request(queue, queue->produced++);
+	message->id = request->tag;
+	message->sector = req_op(request) == REQ_OP_FLUSH ? 0 : blk_rq_pos(request);
+	message->sectors = req_op(request) == REQ_OP_DISCARD ? blk_rq_sectors(request) : 0;
+	message->operation = operation_of(request);
+	message->flags = (request->cmd_flags & REQ_FUA ? PVN_BLOCK_FUA : 0) | (own->is_indirect ? PVN_BLOCK_INDIRECT : 0);
+	message->indirect = own->is_indirect ? grant_page(queue, own, own->indirect, true) : 0;
+	message->reserved = 0;
+	message->segments = !data ? 0 : put_segments(queue, request, own->is_indirect ? page_address(own->indirect) : message->segment);
 	queue->in_flight[request->tag] = request;
 	spin_unlock_irqrestore(&queue->lock, flags);
 	return BLK_STS_OK;

@@ -13,7 +13,7 @@
 #define PVN_BLOCK_FUA		1	/* of a write: on the disk when it is answered */
 #define PVN_BLOCK_INDIRECT	2	/* the segments stand in a granted page */
 
-#define PVN_BLOCK_DIRECT	12	/* segments in the request itself */
+#define PVN_BLOCK_DIRECT	56	/* segments in the request itself */
 #define PVN_BLOCK_SEGMENTS	256	/* at most, in one request */
 #define PVN_BLOCK_QUEUES	16	/* at most, of one device */
 
@@ -36,7 +36,7 @@ struct pvn_block_request {
 	uint32_t reserved;		/* zero */
 	struct pvn_block_segment segment[PVN_BLOCK_DIRECT];
 };
-PVN_ASSERT_SIZE(struct pvn_block_request, 128);
+PVN_ASSERT_SIZE(struct pvn_block_request, 480);
 
 struct pvn_block_answer {
 	uint64_t id;
@@ -49,7 +49,7 @@ PVN_ASSERT_SIZE(struct pvn_block_answer, 16);
  * In a ring of `pages` (1, 2, 4 or 8): after struct pvn_ring, PVN_BLOCK_SLOTS(pages) requests, then as many answers.
  * At most that many requests are not answered.
  */
-#define PVN_BLOCK_SLOTS(pages)		(16u * (pages))
+#define PVN_BLOCK_SLOTS(pages)		(8u * (pages))
 #define PVN_BLOCK_REQUEST_OFFSET(slot)	(sizeof(struct pvn_ring) + (slot) * sizeof(struct pvn_block_request))
 #define PVN_BLOCK_ANSWER_OFFSET(pages, slot)	(PVN_BLOCK_REQUEST_OFFSET(PVN_BLOCK_SLOTS(pages)) + (slot) * sizeof(struct pvn_block_answer))
 PVN_STATIC_ASSERT(PVN_BLOCK_ANSWER_OFFSET(1, PVN_BLOCK_SLOTS(1)) <= PVN_PAGE_SIZE, "a ring of one page");
