@@ -59,11 +59,6 @@ static void commit_rqs(struct blk_mq_hw_ctx *context)
 	pvn_queue_publish(context->driver_data);
 }
 
-static void end_request(struct request *request)
-{
-	blk_mq_end_request(request, ((struct pvn_request *)blk_mq_rq_to_pdu(request))->status);
-}
-
 static int init_context(struct blk_mq_hw_ctx *context, void *data, unsigned int index)
 {
 	struct disk *disk = data;
@@ -80,7 +75,6 @@ static void exit_request(struct blk_mq_tag_set *tags, struct request *request, u
 static const struct blk_mq_ops queue_operations = {
 	.queue_rq = queue_rq,
 	.commit_rqs = commit_rqs,
-	.complete = end_request,
 	.init_hctx = init_context,
 	.exit_request = exit_request,
 };

@@ -155,7 +155,7 @@ void pvn_queue_publish(struct pvn_queue *queue)
 
 /* --- answers ---------------------------------------------------------------------------------------------------- */
 
-static bool take_answer(struct pvn_queue *queue)
+static bool take_answer(struct pvn_queue *queue, struct list_head *done)
 {
 	struct pvn_block_answer answer = *(volatile struct pvn_block_answer *)slot_of_answer(queue, queue->consumed);
 	struct pvn_request *own;
@@ -171,11 +171,11 @@ static bool take_answer(struct pvn_queue *queue)
 		      answer.status == -PVN_E_NOT_IMPLEMENTED ? BLK_STS_NOTSUPP :
 		      answer.status == -PVN_E_NO_SPACE ? BLK_STS_NOSPC : BLK_STS_IOERR;
 	end_grants(queue, own);
-	blk_mq_complete_request(request);
+	list_add_tail(&request->queuelist, done);
 	return true;
 }
 
-static void take_answers(struct pvn_queue *queue)
+static void take_answers(struct pvn_queue *queue, struct list_head *done)
 {
 	struct pvn_ring *ring = queue->ring;
 	u32 produced;
@@ -185,7 +185,7 @@ static void take_answers(struct pvn_queue *queue)
 		if (produced - queue->consumed > queue->published - queue->consumed)
 			goto broken;
 		while (queue->consumed != produced)
-			if (!take_answer(queue))
+			if (!take_answer(queue, done))
 				goto broken;
 		WRITE_ONCE(ring->answers_wanted, queue->consumed + 1);
 		smp_mb();	/* as in publish() */
@@ -199,12 +199,19 @@ broken:
 static irqreturn_t answered(int irq, void *data)
 {
 	struct pvn_queue *queue = data;
+	struct request *request, *next;
 	unsigned long flags;
+	LIST_HEAD(done);
 
 	spin_lock_irqsave(&queue->lock, flags);
 	if (queue->ring && !queue->broken)
-		take_answers(queue);
+		take_answers(queue, &done);
 	spin_unlock_irqrestore(&queue->lock, flags);
+	/* Here and now: the CPU that asked is this one. */
+	list_for_each_entry_safe(request, next, &done, queuelist) {
+		list_del_init(&request->queuelist);
+		blk_mq_end_request(request, ((struct pvn_request *)blk_mq_rq_to_pdu(request))->status);
+	}
 	return IRQ_HANDLED;
 }
 

@@ -48,6 +48,7 @@ constexpr Call calls[] = {
     {PVN_SCHED_BLOCK, For::all, sched_block},
     {PVN_SCHED_SHUTDOWN, For::all, sched_shutdown},
     {PVN_SCHED_POLL, For::all, sched_poll},
+    {PVN_SCHED_WAIT, For::all, sched_wait},
     {PVN_VCPU_SET_TIMER, For::all, vcpu_set_timer},
     {PVN_VCPU_SET_DESCRIPTOR, For::all, vcpu_set_descriptor},
     {PVN_VCPU_SET_LDT, For::all, vcpu_set_ldt},
@@ -196,7 +197,7 @@ Outcome multi(Vcpu& vcpu, Arguments const& a)
         if (i != first && a.progress.time_is_up()) return a.progress.stop(i << inner_bits | inner_done);
         auto entry = PVN_TRY(list.read(i));
         bool const refused = entry.number == PVN_MULTI || entry.number == PVN_SCHED_SHUTDOWN || entry.number == PVN_SCHED_BLOCK ||
-                             entry.number == PVN_SCHED_POLL || entry.number == PVN_VCPU_DOWN;
+                             entry.number == PVN_SCHED_POLL || entry.number == PVN_SCHED_WAIT || entry.number == PVN_VCPU_DOWN;
         Progress inner{std::exchange(inner_done, 0), a.progress.until()};
         Arguments arguments{{}, inner};
         std::ranges::copy(entry.argument, arguments.a.begin());

@@ -93,6 +93,7 @@ Outcome sched_yield(Vcpu&, Arguments const&);
 Outcome sched_block(Vcpu&, Arguments const&);
 Outcome sched_shutdown(Vcpu&, Arguments const&);
 Outcome sched_poll(Vcpu&, Arguments const&);
+Outcome sched_wait(Vcpu&, Arguments const&);
 Outcome vcpu_set_timer(Vcpu&, Arguments const&);
 Outcome vcpu_set_descriptor(Vcpu&, Arguments const&);
 Outcome vcpu_set_ldt(Vcpu&, Arguments const&);

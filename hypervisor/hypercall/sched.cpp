@@ -21,6 +21,13 @@ Outcome sched_block(Vcpu& vcpu, Arguments const&)
     return 0;
 }
 
+// What has come the guest finds by itself.
+Outcome sched_wait(Vcpu& vcpu, Arguments const&)
+{
+    schedule::block(vcpu);
+    return 0;
+}
+
 Outcome sched_shutdown(Vcpu& vcpu, Arguments const& a)
 {
     if (a[0] > PVN_SHUTDOWN_CRASH) return Fail{Error::invalid};

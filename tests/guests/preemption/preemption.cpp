@@ -118,7 +118,7 @@ void guest_main()
     for (std::uint64_t const progress : {std::uint64_t{1}, std::uint64_t{4095}, std::uint64_t{4096}, std::uint64_t{63} << 32 | 4096, std::uint64_t{1} << 32,
                                          std::uint64_t{0xffffffff}, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
         for (std::uint64_t number = 0x100; number < 0xc00; ++number) {
-            if (number == PVN_SCHED_SHUTDOWN || number == PVN_SCHED_BLOCK || number == PVN_SCHED_POLL || number == PVN_VCPU_DOWN) continue;
+            if (number == PVN_SCHED_SHUTDOWN || number == PVN_SCHED_BLOCK || number == PVN_SCHED_POLL || number == PVN_SCHED_WAIT || number == PVN_VCPU_DOWN) continue;
             (void)call(again, number, reinterpret_cast<std::uint64_t>(table), 1ull << 63, 0, progress);
         }
         CHECK_EQUAL(call(again, PVN_SYSTEM_VERSION, 0, 0, 0, progress).rax, std::uint64_t{PVN_ABI_VERSION});

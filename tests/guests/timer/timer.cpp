@@ -90,6 +90,18 @@ void deadline_in_the_page()
     CHECK(now() + 1000 >= soon && now() < soon + 5000 * ms);
     clear();
 
+    // Waited for with events masked: it is there, and nothing was told; then it is there at once.
+    page.event_mask = 1;
+    auto const told = upcalls;
+    auto const later = now() + 10 * ms;
+    set_timer(later);
+    CHECK_EQUAL(hypercall(PVN_SCHED_WAIT), 0);
+    CHECK(now() + 1000 >= later && pending());
+    CHECK_EQUAL(page.event_mask, 1);
+    CHECK_EQUAL(hypercall(PVN_SCHED_WAIT), 0);
+    CHECK_EQUAL(upcalls, told);
+    clear();
+
     // Stopped by a store: nothing comes, and Paravane does not look any more.
     page.event_mask = 1;
     auto const never = now() + 10 * ms;
