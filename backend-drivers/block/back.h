@@ -60,9 +60,10 @@ struct back_queue {
 	struct back *back;
 	unsigned int pages, slots;
 	struct pvn_back_ring shared;
-	struct delayed_work work;	/* takes requests */
+	struct task_struct *thread;	/* takes requests */
+	bool asked;			/* it has to look */
 	bool broken;			/* the front end broke the contract: nothing is taken or answered any more */
-	u32 consumed;			/* requests taken: the work's, as are the next */
+	u32 consumed;			/* requests taken: the thread's, as are the next */
 	struct taken taken[REQUESTS_AT_ONCE];
 	struct page *spares_taken[PVN_BLOCK_SEGMENTS];
 	segment_list *lists;		/* of those that are indirect */
@@ -78,8 +79,6 @@ struct back_queue {
 	struct page *spare[SPARE_PAGES];
 	wait_queue_head_t idle;		/* in_flight has become 0 */
 };
-
-extern struct workqueue_struct *block_work_queue;
 
 /* Maps the rings and begins to serve.  -errno: what the front end granted cannot be used. */
 int back_queue_open(struct back_queue *queue, unsigned int index);

@@ -8,8 +8,6 @@
 
 #include "back.h"
 
-struct workqueue_struct *block_work_queue;
-
 static unsigned int max_queues = PVN_BLOCK_QUEUES;
 module_param(max_queues, uint, 0444);
 MODULE_PARM_DESC(max_queues, "rings of one device at most; otherwise one for each CPU of this domain");
@@ -218,22 +216,13 @@ static struct pvn_driver driver = {
 
 static int __init block_back_init(void)
 {
-	int error;
-
-	block_work_queue = alloc_workqueue("pvn-block", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
-	if (!block_work_queue)
-		return -ENOMEM;
-	error = pvn_register_driver(&driver);
-	if (error)
-		destroy_workqueue(block_work_queue);
-	return error;
+	return pvn_register_driver(&driver);
 }
 module_init(block_back_init);
 
 static void __exit block_back_exit(void)
 {
 	pvn_unregister_driver(&driver);
-	destroy_workqueue(block_work_queue);
 }
 module_exit(block_back_exit);
 

@@ -6,7 +6,9 @@
  */
 #include <linux/bio.h>
 #include <linux/io.h>
+#include <linux/kthread.h>
 #include <linux/list.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "back.h"
@@ -24,13 +26,20 @@ struct job {
 	struct pvn_grant_copy part[] __counted_by(count);
 };
 
-/* From the work, or from where a device ends a request. */
+/* From the thread, or from where a device ends a request. */
 static void give_up(struct back_queue *queue, const char *why)
 {
 	if (xchg(&queue->broken, true))
 		return;
 	dev_err(&queue->back->end.device->dev, "the front end %s; it is not served any more\n", why);
 	pvn_device_look(queue->back->end.device);
+}
+
+/* There may be something in the ring, or memory for what is. */
+static void ask(struct back_queue *queue)
+{
+	WRITE_ONCE(queue->asked, true);
+	wake_up_process(queue->thread);
 }
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
@@ -179,10 +188,10 @@ static void left_flight(struct back_queue *queue, unsigned int count)
 	spin_lock_irqsave(&queue->lock, flags);
 	if (queue->starved) {
 		queue->starved = false;
-		mod_delayed_work(block_work_queue, &queue->work, 0);
+		ask(queue);
 	}
 	queue->in_flight -= count;
-	if (!queue->in_flight)
+	if (!queue->in_flight && wq_has_sleeper(&queue->idle))
 		wake_up(&queue->idle);
 	spin_unlock_irqrestore(&queue->lock, flags);
 }
@@ -452,32 +461,48 @@ static bool take_requests(struct back_queue *queue)
 	return false;
 }
 
-static void serve(struct work_struct *work)
+/* For how long it need not be called again, unless it is asked: jiffies. */
+static long take_all(struct back_queue *queue)
 {
-	struct back_queue *queue = container_of(to_delayed_work(work), struct back_queue, work);
 	struct blk_plug plug;
 	bool starved;
 
 	if (READ_ONCE(queue->broken))
-		return;
+		return MAX_SCHEDULE_TIMEOUT;
 	blk_start_plug(&plug);
 	starved = take_requests(queue);
 	blk_finish_plug(&plug);
 	if (!starved)
-		return;
+		return MAX_SCHEDULE_TIMEOUT;
 	spin_lock_irq(&queue->lock);
-	queue->starved = queue->in_flight;
-	if (!queue->starved)
-		queue_delayed_work(block_work_queue, &queue->work, RETRY);
+	starved = queue->starved = queue->in_flight;
 	spin_unlock_irq(&queue->lock);
+	return starved ? MAX_SCHEDULE_TIMEOUT : RETRY;
+}
+
+static int serve(void *data)
+{
+	long patience = MAX_SCHEDULE_TIMEOUT;
+	struct back_queue *queue = data;
+
+	set_user_nice(current, MIN_NICE);
+	while (!kthread_should_stop()) {
+		set_current_state(TASK_IDLE);
+		if (!READ_ONCE(queue->asked) && !kthread_should_stop())
+			patience = schedule_timeout(patience);
+		__set_current_state(TASK_RUNNING);
+		if (!READ_ONCE(queue->asked) && patience)
+			continue;
+		WRITE_ONCE(queue->asked, false);
+		smp_mb();	/* whoever asks from now on is heard, and what was asked is looked at now */
+		patience = take_all(queue);
+	}
+	return 0;
 }
 
 static irqreturn_t requested(int irq, void *data)
 {
-	struct back_queue *queue = data;
-
-	/* Not the dearer mod_delayed_work(): one that waits for memory can go on waiting. */
-	queue_delayed_work(block_work_queue, &queue->work, 0);
+	ask(data);
 	return IRQ_HANDLED;
 }
 
@@ -489,15 +514,22 @@ int back_queue_open(struct back_queue *queue, unsigned int index)
 
 	spin_lock_init(&queue->lock);
 	init_waitqueue_head(&queue->idle);
-	INIT_DELAYED_WORK(&queue->work, serve);
 	INIT_WORK(&queue->finish, finish);
 	INIT_LIST_HEAD(&queue->done);
 	queue->lists = (void *)__get_free_pages(GFP_KERNEL, get_order(LISTS_BYTES));
 	if (!queue->lists)
 		return -ENOMEM;
-	error = pvn_open_back_ring(&queue->shared, queue->back->end.device, "", index, queue->pages, requested, "pvn-block-back", queue);
-	if (error)
+	queue->thread = kthread_run(serve, queue, "pvn-block-%u-%u-%u", queue->back->end.device->other_domain, queue->back->end.device->number, index);
+	if (IS_ERR(queue->thread)) {
 		free_pages((unsigned long)queue->lists, get_order(LISTS_BYTES));
+		return PTR_ERR(queue->thread);
+	}
+	get_task_struct(queue->thread);
+	error = pvn_open_back_ring(&queue->shared, queue->back->end.device, "", index, queue->pages, requested, "pvn-block-back", queue);
+	if (error) {
+		kthread_stop_put(queue->thread);
+		free_pages((unsigned long)queue->lists, get_order(LISTS_BYTES));
+	}
 	return error;
 }
 
@@ -507,12 +539,12 @@ void back_queue_close(struct back_queue *queue)
 		return;
 	/* Answers may still be told, so the port stays until there are none. */
 	disable_irq(queue->shared.irq);
-	cancel_delayed_work_sync(&queue->work);
+	kthread_stop(queue->thread);
 	wait_event(queue->idle, !READ_ONCE(queue->in_flight));
 	spin_lock_irq(&queue->lock);	/* whoever woke us has let it go */
 	spin_unlock_irq(&queue->lock);
 	cancel_work_sync(&queue->finish);
-	cancel_delayed_work_sync(&queue->work);
+	put_task_struct(queue->thread);		/* nobody asks it any more */
 	pvn_close_back_ring(&queue->shared, queue);
 	while (queue->spares)
 		__free_page(queue->spare[--queue->spares]);
