@@ -46,6 +46,8 @@ static int open_device(struct back *back)
 	if (back->file)
 		return 0;
 	error = pvn_store_read(device->home, "device", path, sizeof(path));
+	if (error == -ENOMEM)
+		return error;		/* it is tried again, and nobody need give up */
 	if (error) {
 		pvn_device_error(device, "there is no `device` in its place in the store: %d", error);
 		return error;
@@ -58,6 +60,8 @@ static int open_device(struct back *back)
 	if (IS_ERR(back->file)) {
 		error = PTR_ERR(back->file);
 		back->file = NULL;
+		if (error == -ENOMEM)
+			return error;
 		pvn_device_error(device, "cannot open %s: %s", path,
 				 error == -EBUSY ? "it is in use" : error == -ENOENT ? "there is no such device" :
 				 error == -ENOTBLK ? "it is no block device" : error == -EROFS || error == -EACCES ? "it is read-only" :

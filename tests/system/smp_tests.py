@@ -250,10 +250,21 @@ def test_vcpus_added(machine):
     machine.must('pvn debug audit')
 
 
+def test_short_sleeps(_):
+    """A task that sleeps alone on its CPU waits there for an interrupt: that is no CPU time of its own, the CPU is idle meanwhile, and who
+    wakes it from another CPU is heard at once.  By a clock that counts instructions, so that a busy host does not matter."""
+    with Machine('short_sleeps', devices=('-icount', 'shift=0,sleep=off')) as machine:
+        machine.boot()
+        said = machine.must('sleeps', 120)
+        times, took, cpu, idle = map(int, re.search(r'slept (\d+) times in (\d+) us: (\d+) us of CPU, idle (\d+) us', said).groups())
+        check(times >= 300 and cpu < took / 4 and idle > took / 2, said)
+        check(int(re.search(r'there and back: (\d+) us', said)[1]) < 1000, said)
+
+
 for test in (test_four_cpus, test_two_cpus, test_eight_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock, test_more_vcpus_than_cpus, test_typed_in_bulk,
-             test_fewer_vcpus_than_cpus):
+             test_fewer_vcpus_than_cpus, test_short_sleeps):
     test.boots_itself = True
 
 TESTS = [test_four_cpus, test_two_cpus, test_eight_cpus, test_eight_cpus_in_turns, test_fight_for_a_lock,
-         test_more_vcpus_than_cpus, test_typed_in_bulk, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added]
+         test_more_vcpus_than_cpus, test_typed_in_bulk, test_fewer_vcpus_than_cpus, test_domus_with_vcpus, test_vcpus_added, test_short_sleeps]
 test_eight_cpus_in_turns.in_turns = True
