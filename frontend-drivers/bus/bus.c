@@ -100,6 +100,8 @@ static void look_at_other(struct work_struct *work)
 {
 	struct pvn_device *device = container_of(to_delayed_work(work), struct pvn_device, work);
 
+	if (xchg(&device->attach, false) && device_attach(&device->dev) < 0)
+		dev_warn(&device->dev, "its driver does not begin\n");
 	device_lock(&device->dev);
 	if (device->dev.driver) {
 		device->other_state = read_state(device->other);
@@ -119,6 +121,12 @@ void pvn_device_look_later(struct pvn_device *device)
 	queue_delayed_work(device_queue, &device->work, HZ);
 }
 EXPORT_SYMBOL_GPL(pvn_device_look_later);
+
+static void attach_later(struct pvn_device *device)
+{
+	WRITE_ONCE(device->attach, true);
+	pvn_device_look_later(device);
+}
 
 static void other_changed(struct pvn_watch *watch)
 {
@@ -150,6 +158,8 @@ static int bus_probe(struct device *dev)
 	/* What was seen of the other side was seen by nobody. */
 	if (!error)
 		pvn_device_look(device);
+	if (error == -ENOMEM)
+		attach_later(device);
 	return error;
 }
 
@@ -249,7 +259,7 @@ static int add_device(const char *type, bool back, unsigned int domain, unsigned
 		error = pvn_store_read_number(device->home, back ? "frontend-domain" : "backend-domain", &other_domain);
 	if (error || other_domain > U16_MAX) {
 		kfree(device);
-		return 0;
+		return error == -ENOMEM ? error : 0;
 	}
 	device->other_domain = other_domain;
 	device->state = read_state(device->home);
@@ -271,8 +281,10 @@ static int add_device(const char *type, bool back, unsigned int domain, unsigned
 		error = pvn_watch(&device->online_watch, 0, online_changed, device->home, "online");
 	if (error)
 		dev_err(&device->dev, "cannot watch the other side: %d\n", error);
-	if (!READ_ONCE(device->dev.driver))
+	if (!READ_ONCE(device->dev.driver)) {
+		attach_later(device);
 		request_module_nowait("pvn:%s-%s", type, back ? "back" : "front");
+	}
 	return 0;
 }
 

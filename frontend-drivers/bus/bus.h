@@ -93,6 +93,7 @@ struct pvn_device {
 	enum pvn_state state, other_state;
 	struct pvn_watch other_watch, online_watch;
 	bool present;			/* in the last look at the store */
+	bool attach;			/* there was no driver, perhaps for want of memory: try once more */
 	bool gone;			/* its place has vanished: the other side will not serve it any more */
 	atomic_t changes;		/* seen of the other side */
 	struct delayed_work work;	/* looks at the other side */
