@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sleeps often and for a short while, alone on its CPU; then wakes a thread on another CPU that does, and is woken by it.
-// Says what CPU time that took, how often it slept, how much of it was idle time of its CPU, and how long there and back was.
+// Says what CPU time that took, how often it slept, with how many context switches of the machine, how much of it was idle time of
+// its CPU, and how long there and back was.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -44,6 +45,20 @@ static long idle(void)
 	return (idle + wait) * (1000000 / sysconf(_SC_CLK_TCK));
 }
 
+static long switches(void)
+{
+	FILE *file = fopen("/proc/stat", "r");
+	char line[4096];
+	long count = -1;
+
+	while (file && count < 0 && fgets(line, sizeof line, file))
+		sscanf(line, "ctxt %ld", &count);
+	if (count < 0)
+		exit(1);
+	fclose(file);
+	return count;
+}
+
 static void *answer(void *unused)
 {
 	char byte;
@@ -63,12 +78,13 @@ int main(void)
 
 	run_on(0);
 	getrusage(RUSAGE_SELF, &before);
-	long idle0 = idle(), cpu0 = us(CLOCK_PROCESS_CPUTIME_ID), start = us(CLOCK_MONOTONIC);
+	long switches0 = switches(), idle0 = idle(), cpu0 = us(CLOCK_PROCESS_CPUTIME_ID), start = us(CLOCK_MONOTONIC);
 	for (int i = 0; i < ROUNDS; i++)
 		nanosleep(&ms, NULL);
-	long took = us(CLOCK_MONOTONIC) - start, cpu = us(CLOCK_PROCESS_CPUTIME_ID) - cpu0, was_idle = idle() - idle0;
+	long took = us(CLOCK_MONOTONIC) - start, cpu = us(CLOCK_PROCESS_CPUTIME_ID) - cpu0, was_idle = idle() - idle0, switched = switches() - switches0;
 	getrusage(RUSAGE_SELF, &after);
-	printf("slept %ld times in %ld us: %ld us of CPU, idle %ld us\n", after.ru_nvcsw - before.ru_nvcsw, took, cpu, was_idle);
+	printf("slept %ld times in %ld us: %ld us of CPU, idle %ld us, %ld switches\n", after.ru_nvcsw - before.ru_nvcsw, took, cpu, was_idle,
+	       switched);
 
 	if (pipe(there) || pipe(back) || pthread_create(&thread, NULL, answer, NULL))
 		return 1;
