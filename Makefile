@@ -360,9 +360,10 @@ fuzz: $(B)/.setup ## runs each fuzz target of tests/fuzz/ for T=60 seconds (TARG
 	@tests/fuzz/run.py --seconds $(T) $(TARGET)
 
 .PHONY: bench
-bench: ## what operations cost in dom0 and a domU, against native (CLOCK=icount or wall for one, ROWS=REGEX); build/bench.json
+bench: ## what operations and a boot cost in dom0 and a domU, against native (CLOCK=icount or wall for one, ROWS=REGEX); build/bench.json
 	@$(MAKE) hypervisor guests initramfs
 	@tests/bench/run.py $(if $(CLOCK),--clock $(CLOCK)) $(if $(ROWS),--rows '$(ROWS)')
+	$(if $(CLOCK)$(ROWS),,@tests/bench/boot_time.py --runs 3)
 
 .PHONY: bench-boot
 bench-boot: hypervisor linux ## boots the same kernel natively and as dom0, and compares

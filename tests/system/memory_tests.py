@@ -56,7 +56,7 @@ def test_page_faults(_):
 def test_forks_on_one_processor(_):
     """There a fork and an exit change the entries of all regions together; whoever looks for a page's mappings meanwhile finds them as they are."""
     tools = ['-drive', 'file=build/tools.img,format=raw,if=virtio,snapshot=on']
-    with Machine('forks_on_one_processor', smp=1, paravane='debug_exit dom0_mem=192M', devices=tools) as machine:
+    with Machine('forks_on_one_processor', smp=1, paravane=f'debug_exit dom0_mem={600 if DEBUG else 192}M', devices=tools) as machine:
         machine.boot()
         each = hypercalls_of_a_fork(machine)
         check(each < (30 if DEBUG else 21), f'{each:.1f} hypercalls for a fork and an exit')

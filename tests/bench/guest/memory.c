@@ -69,6 +69,13 @@ static void r_touch(long n)
 		*(volatile char *)(map_p + i * 4096) = 1;
 }
 
+/* Downwards nobody maps anything ahead: what one fault takes. */
+static void r_touch_down(long n)
+{
+	for (long i = n; i > 0; i--)
+		*(volatile char *)(map_p + i * 4096) = 1;
+}
+
 static void r_peek(long n)
 {
 	for (long i = 0; i < n; i++)
@@ -113,6 +120,7 @@ void bench_memory(void)
 		{ "mmap_munmap_4m", 0, r_mmap_empty, 0, 50, 1 },
 		{ "mmap_touch_page", 0, r_mmap, 0, 1, NPAGE },
 		{ "fault_anon", p_anon, r_touch, d_unmap, NPAGE, 1 },
+		{ "fault_anon_single", p_anon, r_touch_down, d_unmap, NPAGE - 1, 1 },
 		{ "fault_file_write", p_fileshared, r_touch, d_unmap, NPAGE, 1 },
 		{ "fault_file_read_page", p_fileread, r_peek, d_unmap, NPAGE, 1 },
 	};
