@@ -121,11 +121,11 @@ def test_disk_contents(_):
             said = in_domu(machine, 't', f'{count}; taskset -c {cpu} dd if=/dev/pvdb of=/dev/null bs=4k count=64 iflag=direct; {count}')
             start, end = ([int(n) for n in pair] for pair in re.findall(r'^at (\d+) (\d+)$', said, re.M)[-2:])
             check(end[cpu] - start[cpu] >= 60 and end[1 - cpu] - start[1 - cpu] < 20, f'64 reads of CPU {cpu}: interrupts {start}, then {end}')
-        # What is asked at once is done at once: dom0 makes 0.4 hypercalls for each request, 1 on a host so slow that few are there together, and 4 for one alone.
+        # What is asked at once is done at once: dom0 makes 0.4 hypercalls for each request, 1 with a kernel so slow that few are there together, and 4 for one alone.
         start = hypercalls_of_dom0(machine)
         in_domu(machine, 't', 'fio --name=r --filename=/dev/pvdb --ioengine=libaio --iodepth=32 --direct=1 --rw=randread --bs=4k --io_size=80m >/dev/null')
         made = hypercalls_of_dom0(machine) - start
-        check(made < 2 * 20480, f'{made} hypercalls of dom0 for 20480 reads')
+        check(made < (2 if DEBUG else 1) * 20480, f'{made} hypercalls of dom0 for 20480 reads')
 
         # What there is not, what is in use, what cannot be written to.
         refused(machine, 'pvn block attach t /tmp/none', 'cannot use /tmp/none as a disk: No such file')
