@@ -36,7 +36,7 @@ def traced(operation):
     config = json.loads((ROOT / 'tests/guests/costs/config').read_text())
     command = ['timeout', str(LIMIT), 'qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-smp', str(config['smp']), *config['qemu'],
                '-singlestep', '-display', 'none', '-nic', 'none', '-no-reboot', '-serial', 'file:/dev/stderr', '-monitor', 'stdio', '-D', log,
-               '-kernel', BUILD / 'paravane', '-initrd', f'{BUILD}/guests/costs.elf {operation}']
+               '-kernel', BUILD / 'paravane', '-initrd', ','.join([f'{BUILD}/guests/costs.elf {operation}', *(f'{ROOT}/{module}' for module in config['modules'])])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as qemu:
         try:
             for line in qemu.stderr:

@@ -257,12 +257,60 @@ void two_vcpus()
     measure("flush_of_blocked_vcpu", [] { must(hypercall(PVN_MMU_FLUSH_VCPUS, 1 << other, PVN_MMU_FLUSH_ALL)); });
 }
 
+// --- two domains ---
+
+constexpr std::uint64_t partner = 1;
+
+// The other domain: offers two ports, answers each event of the second and leaves the first masked.
+[[noreturn]] void answer_domain()
+{
+    CHECK(hypercall(PVN_EVENT_ALLOC, 0) > 0);
+    alignas(8) static std::uint32_t port;
+    port = static_cast<std::uint32_t>(hypercall(PVN_EVENT_ALLOC, 0));
+    for (;;) {
+        wait_for(port);
+        must(hypercall(PVN_EVENT_SEND, port));
+    }
+}
+
+// The next port after `remote` that the other domain offers.
+std::uint32_t bind_after(std::uint64_t& remote)
+{
+    for (;; must(hypercall(PVN_SCHED_YIELD)))
+        for (auto offered = remote + 1; offered < 16; ++offered)
+            if (auto const port = hypercall(PVN_EVENT_BIND_DOMAIN, partner, offered); port > 0) {
+                remote = offered;
+                return static_cast<std::uint32_t>(port);
+            }
+}
+
+void two_domains()
+{
+    must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 1, 1));
+    std::uint64_t remote = 0;
+    auto const masked = bind_after(remote);
+    measure("event_to_domain_masked", [&] { must(hypercall(PVN_EVENT_SEND, masked)); });
+
+    alignas(8) static std::uint32_t port;
+    port = bind_after(remote);
+    auto const there_and_back = [] {
+        must(hypercall(PVN_EVENT_SEND, port));
+        wait_for(port);
+    };
+    measure("ping_pong_of_domains_on_one_cpu_hop", there_and_back, 2);
+    must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 2, 2));
+    there_and_back();
+    measure("ping_pong_of_domains_on_two_cpus_hop", there_and_back, 2);
+}
+
 }  // namespace
 
 void guest_main()
 {
     guest::install_traps();
+    if ((guest::start().flags & PVN_START_PRIVILEGED) == 0) answer_domain();
     guest::set_handler(on_trap);
     one_vcpu();
     two_vcpus();
+    two_domains();
 }
