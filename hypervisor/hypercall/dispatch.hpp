@@ -39,6 +39,9 @@ struct Arguments {
     std::array<std::uint64_t, 6> a;
     Progress& progress;
     std::uint64_t operator[](std::size_t i) const { return a[i]; }
+    // One that is wider than what it is to hold names nothing.
+    std::uint32_t narrow(std::size_t i) const { return a[i] <= 0xffffffff ? static_cast<std::uint32_t>(a[i]) : 0xffffffff; }
+    Port port(std::size_t i) const { return Port{narrow(i)}; }
 };
 
 using Handler = Outcome (*)(Vcpu&, Arguments const&);

@@ -15,10 +15,6 @@ Result<Domain*> find_domain(std::uint64_t id)
     return domain;
 }
 
-// Arguments wider than the number that they hold name nothing.
-std::uint32_t narrow(std::uint64_t value) { return value <= 0xffffffff ? static_cast<std::uint32_t>(value) : 0xffffffff; }
-Port port(std::uint64_t value) { return Port{narrow(value)}; }
-
 Outcome number(Result<Port> port)
 {
     if (!port) return Fail{port.error()};
@@ -39,7 +35,7 @@ Outcome event_bind_domain(Vcpu& vcpu, Arguments const& a)
     auto const bound = PVN_TRY(([&]() -> Result<Port> {
         event::LockedPorts const ports{*vcpu.domain, *remote};
         if (remote->dying) return Fail{Error::not_found};  // its ports have been closed, or will be
-        return ports.of(*vcpu.domain).bind_domain(ports.of(*remote), port(a[1]));
+        return ports.of(*vcpu.domain).bind_domain(ports.of(*remote), a.port(1));
     }()));
     event::raise(*vcpu.domain, bound);  // what the other end sent before is not known any more
     return bound.raw();
@@ -49,16 +45,16 @@ Outcome event_bind_virq(Vcpu& vcpu, Arguments const& a)
 {
     bool const dom0_only = a[0] == PVN_VIRQ_CONSOLE || a[0] == PVN_VIRQ_DOMAIN;
     if (dom0_only && !vcpu.domain->privileged) return Fail{Error::denied};
-    return number(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_virq(narrow(a[0]), VcpuId{narrow(a[1])}));
+    return number(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_virq(a.narrow(0), VcpuId{a.narrow(1)}));
 }
 
-Outcome event_bind_ipi(Vcpu& vcpu, Arguments const& a) { return number(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_ipi(VcpuId{narrow(a[0])})); }
+Outcome event_bind_ipi(Vcpu& vcpu, Arguments const& a) { return number(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_ipi(VcpuId{a.narrow(0)})); }
 
 Outcome event_bind_irq(Vcpu& vcpu, Arguments const& a)
 {
     auto& domain = *vcpu.domain;
-    auto const bound = PVN_TRY(event::LockedPorts{domain}.of(domain).bind_irq(narrow(a[0])));
-    if (auto const hardware = interrupts::bind(narrow(a[0]), domain, bound); !hardware) {
+    auto const bound = PVN_TRY(event::LockedPorts{domain}.of(domain).bind_irq(a.narrow(0)));
+    if (auto const hardware = interrupts::bind(a.narrow(0), domain, bound); !hardware) {
         event::LockedPorts const ports{domain};
         PVN_CHECK(ports.of(domain).close(bound, ports.of(domain), event::pages_of(domain)));
         return Fail{hardware.error()};
@@ -68,20 +64,20 @@ Outcome event_bind_irq(Vcpu& vcpu, Arguments const& a)
 
 Outcome event_close(Vcpu& vcpu, Arguments const& a)
 {
-    PVN_CHECK(event::close(*vcpu.domain, port(a[0])));
+    PVN_CHECK(event::close(*vcpu.domain, a.port(0)));
     return 0;
 }
 
 Outcome event_send(Vcpu& vcpu, Arguments const& a)
 {
-    PVN_CHECK(event::send(*vcpu.domain, port(a[0])));
+    PVN_CHECK(event::send(*vcpu.domain, a.port(0)));
     return 0;
 }
 
 Outcome event_unmask(Vcpu& vcpu, Arguments const& a)
 {
     auto& domain = *vcpu.domain;
-    event::carry_out(domain, PVN_TRY(event::LockedPorts{domain}.of(domain).unmask(port(a[0]), event::pages_of(domain))));
+    event::carry_out(domain, PVN_TRY(event::LockedPorts{domain}.of(domain).unmask(a.port(0), event::pages_of(domain))));
     return 0;
 }
 
@@ -96,7 +92,7 @@ Outcome event_status(Vcpu& vcpu, Arguments const& a)
 
 Outcome event_bind_vcpu(Vcpu& vcpu, Arguments const& a)
 {
-    PVN_CHECK(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_vcpu(port(a[0]), VcpuId{narrow(a[1])}));
+    PVN_CHECK(event::LockedPorts{*vcpu.domain}.of(*vcpu.domain).bind_vcpu(a.port(0), VcpuId{a.narrow(1)}));
     return 0;
 }
 

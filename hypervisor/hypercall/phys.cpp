@@ -5,21 +5,18 @@
 #include "interrupts/interrupts.hpp"
 
 namespace pvn::hypercall {
-namespace {
-std::uint32_t narrow(std::uint64_t value) { return value <= 0xffffffff ? static_cast<std::uint32_t>(value) : 0xffffffff; }
-}  // namespace
 
-Outcome phys_map_gsi(Vcpu&, Arguments const& a) { return PVN_TRY(interrupts::map_gsi(narrow(a[0]), narrow(a[1]))); }
+Outcome phys_map_gsi(Vcpu&, Arguments const& a) { return PVN_TRY(interrupts::map_gsi(a.narrow(0), a.narrow(1))); }
 
 Outcome phys_unmap(Vcpu&, Arguments const& a)
 {
-    PVN_CHECK(interrupts::unmap(narrow(a[0])));
+    PVN_CHECK(interrupts::unmap(a.narrow(0)));
     return 0;
 }
 
 Outcome phys_eoi(Vcpu&, Arguments const& a)
 {
-    PVN_CHECK(interrupts::end(narrow(a[0])));
+    PVN_CHECK(interrupts::end(a.narrow(0)));
     return 0;
 }
 
@@ -33,6 +30,6 @@ Outcome phys_map_msi(Vcpu& vcpu, Arguments const& a)
     return irq;
 }
 
-Outcome phys_io_apic_read(Vcpu&, Arguments const& a) { return PVN_TRY(interrupts::io_apic_read(a[0], narrow(a[1]))); }
+Outcome phys_io_apic_read(Vcpu&, Arguments const& a) { return PVN_TRY(interrupts::io_apic_read(a[0], a.narrow(1))); }
 
 }  // namespace pvn::hypercall

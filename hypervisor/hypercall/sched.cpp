@@ -22,10 +22,14 @@ Outcome sched_block(Vcpu& vcpu, Arguments const&)
 }
 
 // What has come the guest finds by itself.
-Outcome sched_wait(Vcpu& vcpu, Arguments const&)
+Outcome sched_wait(Vcpu& vcpu, Arguments const& a)
 {
     schedule::block(vcpu);
-    return 0;
+    if (a[0] == 0) return 0;
+    // It waits already: so whom this wakes may have its CPU, and is not put on another one.
+    auto const sent = event_send(vcpu, a);
+    if (!sent) schedule::wake(vcpu);
+    return sent;
 }
 
 Outcome sched_shutdown(Vcpu& vcpu, Arguments const& a)

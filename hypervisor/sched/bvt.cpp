@@ -319,8 +319,10 @@ void Bvt::block(Entity& entity, Nanoseconds now)
     entity.yielded_ = false;
     queue_.remove(entity);
     entity.state_ = Entity::State::blocked;
-    // Nor is this shown: pick_next() follows.
     virtual_time_ = virtual_time_at(accounted_until_);
+    // Else pick_next() follows, and that shows it.  But whom the last one wakes while it blocks is to find its CPU idle.
+    if (queue_.empty())
+        publish();
 }
 
 void Bvt::yield(Entity& entity, Nanoseconds now)

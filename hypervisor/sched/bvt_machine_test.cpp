@@ -483,6 +483,16 @@ TEST_F(BvtPlace, prefers_home_then_an_idle_cpu_then_the_lighter_load)
     (void)a;
 }
 
+TEST_F(BvtPlace, whom_the_last_one_wakes_while_it_blocks_finds_the_cpu_idle)
+{
+    auto& asking = ready(here, 0);
+    (void)here.pick_next(0);
+    Entity& asked = entities[5];
+    EXPECT_EQ(balance::place(pool, asked, 0), 1U);
+    here.block(asking, 0);
+    EXPECT_EQ(balance::place(pool, asked, 0), 0U);
+}
+
 TEST_F(BvtPlace, keeps_to_the_affinity)
 {
     ready(here, 0);

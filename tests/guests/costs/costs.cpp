@@ -261,15 +261,33 @@ void two_vcpus()
 
 constexpr std::uint64_t partner = 1;
 
-// The other domain: offers two ports, answers each event of the second and leaves the first masked.
+bool came(std::uint32_t port) { return (guest::load(guest::domain().event_pending[port / 64]) >> port % 64 & 1) != 0; }
+
+// Waits for an event of `port`, and sends one there by the call that waits.
+void send_and_wait(std::uint32_t port)
+{
+    for (std::uint64_t send = port; !came(port); send = 0) {
+        guest::vcpu().event_pending = 0;
+        if (!came(port)) must(hypercall(PVN_SCHED_WAIT, send));
+    }
+    take(port);
+}
+
+// The other domain: offers three ports and answers each event of the last; once the second is pending, by the call that waits for the next.
 [[noreturn]] void answer_domain()
 {
     CHECK(hypercall(PVN_EVENT_ALLOC, 0) > 0);
+    auto const by_wait = static_cast<std::uint32_t>(hypercall(PVN_EVENT_ALLOC, 0));
     alignas(8) static std::uint32_t port;
     port = static_cast<std::uint32_t>(hypercall(PVN_EVENT_ALLOC, 0));
+    wait_for(port);
     for (;;) {
-        wait_for(port);
-        must(hypercall(PVN_EVENT_SEND, port));
+        if (came(by_wait)) {
+            send_and_wait(port);
+        } else {
+            must(hypercall(PVN_EVENT_SEND, port));
+            wait_for(port);
+        }
     }
 }
 
@@ -291,16 +309,28 @@ void two_domains()
     auto const masked = bind_after(remote);
     measure("event_to_domain_masked", [&] { must(hypercall(PVN_EVENT_SEND, masked)); });
 
+    auto const by_wait = bind_after(remote);
     alignas(8) static std::uint32_t port;
     port = bind_after(remote);
+    take(port);  // whoever binds is told that something may have been sent before
     auto const there_and_back = [] {
         must(hypercall(PVN_EVENT_SEND, port));
         wait_for(port);
     };
+    auto const on_two_cpus = [] { must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 2, 2)); };
     measure("ping_pong_of_domains_on_one_cpu_hop", there_and_back, 2);
-    must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 2, 2));
+    on_two_cpus();
     there_and_back();
     measure("ping_pong_of_domains_on_two_cpus_hop", there_and_back, 2);
+
+    must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 1, 1));
+    must(hypercall(PVN_EVENT_SEND, by_wait));
+    there_and_back();
+    auto const waiting = [] { send_and_wait(port); };
+    measure("ping_pong_by_wait_on_one_cpu_hop", waiting, 2);
+    on_two_cpus();
+    waiting();
+    measure("ping_pong_by_wait_on_two_cpus_hop", waiting, 2);
 }
 
 }  // namespace

@@ -102,6 +102,19 @@ void deadline_in_the_page()
     CHECK_EQUAL(upcalls, told);
     clear();
 
+    // What it names is sent to first: here its own port, which ends the wait.  If that cannot be sent to, nothing is waited for.
+    auto const own = static_cast<std::uint64_t>(hypercall(PVN_EVENT_BIND_IPI, 0));
+    CHECK_EQUAL(hypercall(PVN_SCHED_WAIT, own), 0);
+    CHECK((guest::domain().event_pending[own / 64] >> own % 64 & 1) != 0);
+    CHECK(!pending());
+    page.event_pending = 0;
+    page.pending_words = 0;
+    CHECK_EQUAL(hypercall(PVN_EVENT_CLOSE, own), 0);
+    CHECK_EQUAL(hypercall(PVN_SCHED_WAIT, own), -PVN_E_NOT_FOUND);
+    for (auto const wrong : {port, std::uint64_t{PVN_EVENT_PORTS}, std::uint64_t{1} << 32 | own})
+        CHECK_EQUAL(hypercall(PVN_SCHED_WAIT, wrong), -PVN_E_INVALID);
+    CHECK_EQUAL(upcalls, told);
+
     // Stopped by a store: nothing comes, and Paravane does not look any more.
     page.event_mask = 1;
     auto const never = now() + 10 * ms;
