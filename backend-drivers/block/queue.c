@@ -177,7 +177,7 @@ static void answer(struct back_queue *queue, u64 id, int status)
 	tell = !READ_ONCE(queue->broken) && put_answer(queue, id, status);
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
-		pvn_notify(queue->shared.port);
+		pvn_notify_soon(queue->shared.port);
 }
 
 static void left_flight(struct back_queue *queue, unsigned int count)
@@ -212,7 +212,7 @@ static void answer_all(struct back_queue *queue, struct list_head *jobs, bool fi
 			tell |= put_answer(queue, job->id, job->status);
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
-		pvn_notify(queue->shared.port);
+		pvn_notify_soon(queue->shared.port);
 	list_for_each_entry_safe(job, next, jobs, done) {
 		free_job(job);
 		count++;

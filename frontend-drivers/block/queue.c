@@ -150,7 +150,7 @@ void pvn_queue_publish(struct pvn_queue *queue)
 	tell = publish(queue);
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
-		pvn_notify(queue->shared.port);
+		pvn_notify_soon(queue->shared.port);
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------------- */
