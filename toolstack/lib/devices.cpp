@@ -79,14 +79,19 @@ std::string wait_for_state(StoreClient& store, DevicePlace const& place, Side si
     return state;
 }
 
+std::string why_not_offered(std::string const& state, std::string const& error, std::string const& type)
+{
+    if (state == "offered" || state == "ready" || state == "connected") return "";  // an error was of an earlier attempt
+    if (!error.empty()) return error;
+    if (state == "new") return fmt::format("dom0 has no back end for it that answers; `modprobe pvn-{}-back` and `dmesg` say why", type);
+    return "its back end has ended it; `dmesg` says why";
+}
+
 void wait_for_offer(StoreClient& store, DevicePlace const& place, std::string const& what)
 {
     auto const state = wait_for_state(store, place, Side::back, {"offered", "ready", "connected", "closed"}, in(back_end_wait));
-    auto const error = find(store, place.back() + "/error");
-    if (!error.empty()) throw Problem{fmt::format("{}: {}", what, error)};
-    if (state == "new")
-        throw Problem{fmt::format("{}: dom0 has no back end for it that answers; `modprobe pvn-{}-back` and `dmesg` say why", what, place.type)};
-    if (state == "closed" || state.empty()) throw Problem{fmt::format("{}: its back end has ended it; `dmesg` says why", what)};
+    if (auto const why = why_not_offered(state, find(store, place.back() + "/error"), place.type); !why.empty())
+        throw Problem{fmt::format("{}: {}", what, why)};
 }
 
 std::string wait_for_connection(StoreClient& store, DevicePlace const& place, Moment until)

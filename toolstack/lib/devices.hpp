@@ -37,6 +37,8 @@ std::string error_of(StoreClient&, DevicePlace const&);        // of either side
 // Until it is one of these, or it is late.  The state in the end.
 std::string wait_for_state(StoreClient&, DevicePlace const&, Side, std::initializer_list<std::string_view> states, Moment until);
 
+// Of a back end in that state, with that `error` in its place; "": it offers its device.
+std::string why_not_offered(std::string const& state, std::string const& error, std::string const& type);
 // After the back end has been told to serve.  Problem: it cannot, and why; what was made is to be removed.
 void wait_for_offer(StoreClient&, DevicePlace const&, std::string const& what);
 // Why it does not work yet; "": it does.

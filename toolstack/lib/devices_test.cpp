@@ -27,6 +27,15 @@ TEST(Devices, MacsAreUsualAndDiffer)
     EXPECT_TRUE(usual_mac("web", 0).starts_with("02:"));
 }
 
+TEST(Devices, AnOfferHoldsWhateverFailedBefore)
+{
+    for (auto const* const state : {"offered", "ready", "connected"}) EXPECT_EQ(why_not_offered(state, "no memory", "net"), "") << state;
+    EXPECT_EQ(why_not_offered("closed", "it is in use", "block"), "it is in use");
+    EXPECT_EQ(why_not_offered("new", "no memory", "net"), "no memory");
+    EXPECT_EQ(why_not_offered("new", "", "net"), "dom0 has no back end for it that answers; `modprobe pvn-net-back` and `dmesg` say why");
+    EXPECT_EQ(why_not_offered("", "", "net"), "its back end has ended it; `dmesg` says why");
+}
+
 TEST(Devices, StatesForPeople)
 {
     EXPECT_EQ(device_state_text("connected", "connected", ""), "connected");
