@@ -177,7 +177,7 @@ static void answer(struct back_queue *queue, u64 id, int status)
 	tell = !READ_ONCE(queue->broken) && put_answer(queue, id, status);
 	spin_unlock_irqrestore(&queue->lock, flags);
 	if (tell)
-		pvn_notify_soon(queue->shared.port);
+		pvn_notify(queue->shared.port);
 }
 
 static void left_flight(struct back_queue *queue, unsigned int count)

@@ -49,7 +49,8 @@ int pvn_queue_open(struct pvn_queue *queue);
 void pvn_queue_close(struct pvn_queue *queue);
 /* Does not tell the back end yet. */
 blk_status_t pvn_queue_request(struct pvn_queue *queue, struct request *request);
-void pvn_queue_publish(struct pvn_queue *queue);
+/* @soon: the back end may be told with the hypercall by which the task waits. */
+void pvn_queue_publish(struct pvn_queue *queue, bool soon);
 /* The end of a request that will not be used again. */
 void pvn_queue_forget(struct pvn_request *own);
 

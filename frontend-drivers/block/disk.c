@@ -42,21 +42,31 @@ static bool knows(struct pvn_device *device, const char *feature)
 
 /* --- what Linux asks -------------------------------------------------------------------------------------------- */
 
+/*
+ * Whoever asks for this mostly sleeps next, until it is done.  What is read ahead
+ * or written back is to be done beside what the task does then.
+ */
+static bool is_waited_for(const struct request *request)
+{
+	return op_is_sync(request->cmd_flags) && !(request->cmd_flags & REQ_RAHEAD);
+}
+
 static blk_status_t queue_rq(struct blk_mq_hw_ctx *context, const struct blk_mq_queue_data *data)
 {
 	struct pvn_queue *queue = context->driver_data;
+	bool waited_for = is_waited_for(data->rq);
 	blk_status_t status;
 
 	blk_mq_start_request(data->rq);
 	status = pvn_queue_request(queue, data->rq);
 	if (data->last || status != BLK_STS_OK)
-		pvn_queue_publish(queue);
+		pvn_queue_publish(queue, waited_for);
 	return status;
 }
 
 static void commit_rqs(struct blk_mq_hw_ctx *context)
 {
-	pvn_queue_publish(context->driver_data);
+	pvn_queue_publish(context->driver_data, false);
 }
 
 static int init_context(struct blk_mq_hw_ctx *context, void *data, unsigned int index)

@@ -141,7 +141,7 @@ static bool publish(struct pvn_queue *queue)
 	return pvn_ring_passes(old, queue->produced, READ_ONCE(queue->ring->requests_wanted));
 }
 
-void pvn_queue_publish(struct pvn_queue *queue)
+void pvn_queue_publish(struct pvn_queue *queue, bool soon)
 {
 	unsigned long flags;
 	bool tell;
@@ -149,8 +149,10 @@ void pvn_queue_publish(struct pvn_queue *queue)
 	spin_lock_irqsave(&queue->lock, flags);
 	tell = publish(queue);
 	spin_unlock_irqrestore(&queue->lock, flags);
-	if (tell)
+	if (tell && soon)
 		pvn_notify_soon(queue->shared.port);
+	else if (tell)
+		pvn_notify(queue->shared.port);
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------------- */
