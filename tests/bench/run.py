@@ -25,11 +25,14 @@ BUILD = ROOT / 'build'
 WORK = BUILD / 'bench'
 MEMORY = 1024  # MiB of the machine; the native kernel gets as much as the domU, dom0 half of it
 DOMU_MEMORY = 384
+DISK = 64 << 20  # bytes of the machine's disk, which is there when time is measured
 LIMIT = 1200  # s for a boot with all benchmarks
 
 
 def build():
     WORK.mkdir(parents=True, exist_ok=True)
+    with open(WORK / 'disk.img', 'wb') as image:
+        image.write(os.urandom(DISK))
     here = ROOT / 'tests/bench/guest'
     sources = sorted(source for source in here.glob('*.c') if source.name != 'tiny.c')
     subprocess.run(['gcc', '-O2', '-Wall', '-Wno-unused-result', '-static', '-I', ROOT / 'hypercall-abi/include', '-o', WORK / 'bench', *sources],
@@ -44,8 +47,11 @@ def build():
         (WORK / f'{name}.toml').write_text(f'name = "{name}"\nkernel = "/boot/vmlinux"\nramdisk = "/boot/guest.cpio.gz"\nmemory = "{memory}M"\n'
                                            f'cmdline = "console=hvc0 {words}"\non_poweroff = "destroy"\n' + devices)
         return f'root/{name}.toml={WORK}/{name}.toml'
-    domains = [domain('bench', 'REPS bench.disk=/dev/pvda bench.router=10.0.9.1', DOMU_MEMORY, 'disk = ["/dev/ram0"]\nvif = [{ address = "10.0.9.1/24" }]\n'), domain('busy1', 'bench.spin', 64), domain('busy2', 'bench.spin', 64),
-               domain('waker', 'bench.latency=wake', 64)]
+    vif = 'vif = [{ address = "10.0.9.1/24" }]\n'
+    domains = [domain('bench-icount', 'REPS bench.disk=/dev/pvda bench.router=10.0.9.1', DOMU_MEMORY, 'disk = ["/dev/ram0"]\n' + vif),
+               domain('bench-wall', 'REPS bench.disk=/dev/pvda bench.router=10.0.9.1 bench.disk2=/dev/pvdb', DOMU_MEMORY,
+                      'disk = ["/dev/ram0", "/dev/vda"]\n' + vif),
+               domain('busy1', 'bench.spin', 64), domain('busy2', 'bench.spin', 64), domain('waker', 'bench.latency=wake', 64)]
     subprocess.run([pack, WORK / 'dom0.cpio.gz', ROOT / 'tests/system/initramfs', *programs, f'usr/bin/pvn={BUILD}/toolstack/pvn',
                     f'usr/bin/pvn-stored={BUILD}/toolstack/pvn-stored',
                     f'boot/vmlinux={BUILD}/vmlinux', f'boot/guest.cpio.gz={WORK}/guest.cpio.gz', *domains], check=True)
@@ -55,7 +61,8 @@ def qemu(clock):
     command = ['timeout', str(LIMIT), 'qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', str(MEMORY), '-nodefaults', '-display', 'none',
                '-no-reboot', '-serial', 'stdio', '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
     # The same random numbers and the same date each time: where things lie in memory, and when something is due, costs a few hundredths.
-    return command + ['-seed', '1'] + (['-icount', 'shift=0,sleep=off', '-rtc', 'base=2026-01-01,clock=vm'] if clock == 'icount' else [])
+    return command + ['-seed', '1'] + (['-icount', 'shift=0,sleep=off', '-rtc', 'base=2026-01-01,clock=vm'] if clock == 'icount' else
+                                       ['-drive', f'file={WORK / "disk.img"},format=raw,if=virtio'])
 
 
 def dom0_kernel(options=''):
@@ -65,12 +72,14 @@ def dom0_kernel(options=''):
 def measure(where, clock, reps):
     """Boots one of the three and returns what its benchmarks printed: name -> value."""
     script = ''
+    disk2 = '/dev/vda' if clock == 'wall' else ''
     if where == 'native':
-        machine = ['-kernel', BUILD / 'bzImage', '-append', f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps} bench.disk=/dev/ram0', '-initrd', WORK / 'guest.cpio.gz']
+        words = f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps} bench.disk=/dev/ram0 bench.disk2={disk2}'
+        machine = ['-kernel', BUILD / 'bzImage', '-append', words, '-initrd', WORK / 'guest.cpio.gz']
     else:
         machine = dom0_kernel()
-        script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024 && /bench.devices /dev/ram0; echo bench "ended: $?"; poweroff -f\n',
-                  'domu': f'sed -i s/REPS/bench.reps={reps}/ bench.toml; /bench.devices make; (/bench tcpsink 5001 3 &); pvn create -c bench.toml; poweroff -f\n'}[where]
+        script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024 && /bench.devices /dev/ram0 "" "{disk2}"; echo bench "ended: $?"; poweroff -f\n',
+                  'domu': f'sed -i s/REPS/bench.reps={reps}/ bench-{clock}.toml; /bench.devices make; (/bench tcpsink 5001 3 &); pvn create -c bench-{clock}.toml; poweroff -f\n'}[where]
     return run(f'{where}-{clock}', clock, machine, script)
 
 

@@ -21,4 +21,4 @@ void tcp_recv(const char *name, const char *ip, int port, u64 total);
 void tcp_pp(const char *name, const char *ip, int port, long n);
 void wake_latency(const char *name, int count, long period_us);
 _Noreturn void spin(void);
-void blk_read(const char *name, const char *dev, u64 total, size_t chunk);
+void disk(const char *name, const char *dev, u64 bytes, size_t piece, const char *what, long depth);

@@ -3,7 +3,7 @@
  * What an operation of the kernel costs, in the manner of lmbench: one static program for the native kernel, dom0 and domUs.
  *
  *   bench run [sha_kb]               every benchmark, "name value unit" lines
- *   bench blk NAME DEV TOTAL CHUNK   sequential O_DIRECT reads
+ *   bench disk NAME DEV BYTES PIECE read|write [N]   pieces in order, one at a time; N reads at once: at random
  *   bench tcpsink PORT N             serve N connections one by one
  *   bench tcpsend NAME IP PORT BYTES send BYTES, wait for the one-byte answer
  *   bench tcprecv NAME IP PORT BYTES the other direction
@@ -69,8 +69,8 @@ int main(int ac, char **av)
 		reps = MAXREPS;
 	if (!strcmp(av[1], "run")) {
 		run_all(ac > 2 ? atoi(av[2]) : 16384);
-	} else if (!strcmp(av[1], "blk") && ac > 5) {
-		blk_read(av[2], av[3], strtoull(av[4], 0, 10), strtoull(av[5], 0, 10));
+	} else if (!strcmp(av[1], "disk") && ac > 6) {
+		disk(av[2], av[3], strtoull(av[4], 0, 10), strtoull(av[5], 0, 10), av[6], ac > 7 ? atol(av[7]) : 1);
 	} else if (!strcmp(av[1], "tcpsink") && ac > 3) {
 		tcp_sink(atoi(av[2]), atoi(av[3]));
 	} else if (!strcmp(av[1], "tcpsend") && ac > 5) {
