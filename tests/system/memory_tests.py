@@ -22,12 +22,15 @@ def test_many_page_tables(_):
 
 
 def hypercalls_of_a_fork(machine):
-    """And of the child's exit."""
+    """And of the child's exit.  What dom0 does beside it is counted too and only adds: the least of three counts."""
     def all_of_dom0():
         return sum(vcpu['hypercalls'] for vcpu in parsed(machine.must('pvn vcpu list --json')))
-    before = all_of_dom0()
-    machine.must('page_faults forks 2000', 240)
-    return (all_of_dom0() - before) / 2000
+    counts = []
+    for _ in range(3):
+        before = all_of_dom0()
+        machine.must('page_faults forks 2000', 240)
+        counts.append((all_of_dom0() - before) / 2000)
+    return min(counts)
 
 
 def read_again(machine):
