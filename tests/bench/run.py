@@ -130,7 +130,7 @@ def run(name, clock, machine, script):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--clock', choices=['icount', 'wall', 'both'], default='both')
-    parser.add_argument('--reps', type=int, default=11, help='batches of each row (11)')
+    parser.add_argument('--reps', type=int, default=21, help='batches of each row (21)')
     parser.add_argument('--rows', default='', help='show only rows whose name matches this regular expression')
     arguments = parser.parse_args()
     started = time.monotonic()
