@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 
-from machine import PROMPT, ROOT, check, free_frames
+from machine import DEBUG, PROMPT, ROOT, check, free_frames
 
 SLOW = 240  # seconds; only what never happens takes so long
 
@@ -41,7 +41,7 @@ def toml(value):
 
 def describe(machine, file, **keys):
     """Writes a domain's description."""
-    values = {'name': 'hello', 'kernel': '/boot/vmlinux', 'ramdisk': '/boot/hello.cpio.gz', 'cmdline': 'console=hvc0', 'memory': '64M'} | keys
+    values = {'name': 'hello', 'kernel': '/boot/vmlinux', 'ramdisk': '/boot/hello.cpio.gz', 'cmdline': 'console=hvc0', 'memory': '160M' if DEBUG else '64M'} | keys
     machine.must(f'rm -f {file}')
     for key, value in values.items():
         if value is not None:
