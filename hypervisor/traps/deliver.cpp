@@ -69,7 +69,7 @@ bool deliver_events(Vcpu& vcpu, Registers& r)
 
 void sanitise(Registers& r)
 {
-    r.rflags = (r.rflags & flags::guest_visible) | flags::interrupt | flags::reserved_one;
+    r.rflags = (r.rflags & (r.from_user() ? flags::user_visible : flags::kernel_visible)) | flags::interrupt | flags::reserved_one;
 }
 
 }  // namespace pvn::traps

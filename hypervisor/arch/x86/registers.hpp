@@ -22,7 +22,10 @@ inline constexpr std::uint64_t reserved_one = 1 << 1, trap = 1 << 8, interrupt =
                                nested = 1 << 14, resume = 1 << 16, vm86 = 1 << 17, ac = 1 << 18, id = 1 << 21;
 inline constexpr std::uint64_t arithmetic = 0x8d5;
 // What a guest's saved RFLAGS may hold; interrupt is forced, everything else cleared (rule 8 of the slot).
-inline constexpr std::uint64_t guest_visible = arithmetic | reserved_one | trap | direction | resume | ac | id;
+inline constexpr std::uint64_t kernel_visible = arithmetic | reserved_one | trap | direction | resume | ac | id;
+// An application's NT is its own: IRETQ looks at NT of whoever executes it, and every entry to ring 0 or ring 1 clears that.
+// [sdm/2] IRET, SYSCALL; [sdm/3] 6.12.1 (flag usage)
+inline constexpr std::uint64_t user_visible = kernel_visible | nested;
 }  // namespace flags
 
 namespace vector {
