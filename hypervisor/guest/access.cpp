@@ -44,18 +44,22 @@ Result<Leaf> walk_to_table(LockedFrames const&, Vcpu const& vcpu, std::uint64_t 
     }
 }
 
+static Result<char*> memory_at(LockedFrames const& frames, Vcpu const& vcpu, std::uint64_t address, Access access)
+{
+    auto const leaf = PVN_TRY(walk(frames, vcpu, address));
+    if (access == Access::write && !leaf.writable) return Fail{Error::bad_address};
+    auto const frame = MachineFrame{(leaf.entry & frame_bits) / page_size};
+    auto const owner = frames->owner(frame);  // no RAM: not in the direct map
+    if (!pvn::frames::is_domain(owner)) return Fail{Error::bad_address};
+    return frame_pointer<char>(frame) + address % page_size;
+}
+
 Result<void> copy(LockedFrames const& frames, Vcpu const& vcpu, std::uint64_t address, void* buffer, std::size_t bytes, Access access)
 {
     auto* at = static_cast<char*>(buffer);
     while (bytes != 0) {
-        auto const leaf = PVN_TRY(walk(frames, vcpu, address));
-        if (access == Access::write && !leaf.writable) return Fail{Error::bad_address};
-        auto const frame = MachineFrame{(leaf.entry & frame_bits) / page_size};
-        auto const owner = frames->owner(frame);  // no RAM: not in the direct map
-        if (!pvn::frames::is_domain(owner)) return Fail{Error::bad_address};
-        auto const offset = address % page_size;
-        auto const here = std::min<std::size_t>(bytes, page_size - offset);
-        auto* const memory = frame_pointer<char>(frame) + offset;
+        auto* const memory = PVN_TRY(memory_at(frames, vcpu, address, access));
+        auto const here = std::min<std::size_t>(bytes, page_size - address % page_size);
         if (access == Access::read)
             std::memcpy(at, memory, here);
         else
@@ -71,6 +75,15 @@ Result<void> copy(Vcpu const& vcpu, std::uint64_t address, void* buffer, std::si
 {
     LockedFrames const frames;
     return copy(frames, vcpu, address, buffer, bytes, access);
+}
+
+Result<void> store(Vcpu const& vcpu, std::uint64_t address, std::uint32_t value)
+{
+    if (address % sizeof value != 0) return Fail{Error::invalid};
+    LockedFrames const frames;
+    auto* const memory = PVN_TRY(memory_at(frames, vcpu, address, Access::write));
+    __atomic_store_n(reinterpret_cast<std::uint32_t*>(memory), value, __ATOMIC_RELEASE);
+    return {};
 }
 
 }  // namespace pvn::guest

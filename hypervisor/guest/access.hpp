@@ -36,6 +36,9 @@ enum class Access { read, write };
 Result<void> copy(LockedFrames const&, Vcpu const&, std::uint64_t address, void* buffer, std::size_t bytes, Access);
 Result<void> copy(Vcpu const&, std::uint64_t address, void* buffer, std::size_t bytes, Access);
 
+// One word, at once for whoever looks.  `invalid`: the address is no multiple of 4.
+Result<void> store(Vcpu const&, std::uint64_t address, std::uint32_t value);
+
 }  // namespace guest
 
 // An argument's place in guest memory.

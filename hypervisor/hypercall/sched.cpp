@@ -24,6 +24,11 @@ Outcome sched_block(Vcpu& vcpu, Arguments const&)
 // What has come the guest finds by itself.
 Outcome sched_wait(Vcpu& vcpu, Arguments const& a)
 {
+    if (a[2] != 0) {
+        auto const failed = PVN_TRY(grant_copy(vcpu, {{a[1], a[2]}, a.progress}));
+        if (failed != 0 || a.progress.stopped) return failed;
+        PVN_CHECK(guest::store(vcpu, a[3], static_cast<std::uint32_t>(a[4])));
+    }
     schedule::block(vcpu);
     if (a[0] == 0) return 0;
     // It waits already: so whom this wakes may have its CPU, and is not put on another one.

@@ -127,7 +127,8 @@ PVN_ASSERT_SIZE(struct pvn_event_status, 24);
 #define PVN_SCHED_SHUTDOWN	0x502	/* a0: PVN_SHUTDOWN_...; does not return */
 #define PVN_SCHED_POLL		0x503	/* a0: uint32_t port[a1], a1 <= 64, a2: deadline in system time ns, 0: none.
 					   Waits, events as masked as they are, until one of the ports is pending */
-#define PVN_SCHED_WAIT		0x504	/* as BLOCK, but events stay as masked as they are.  a0: port that is sent to first, or 0 */
+#define PVN_SCHED_WAIT		0x504	/* as BLOCK, but events stay as masked as they are.  a0: port that is sent to first, or 0;
+					   before that a1: struct pvn_grant_copy[a2], then a3: uint32_t * that is set to a4; a2 0: neither */
 #define PVN_SHUTDOWN_POWER_OFF	0
 #define PVN_SHUTDOWN_REBOOT	1
 #define PVN_SHUTDOWN_SUSPEND	2
