@@ -70,6 +70,8 @@ struct back_queue {
 	struct copies in;		/* lists, and what is written */
 	struct work_struct finish;	/* in interrupts' bottom half: copies what was read, and answers */
 	struct copies out;		/* that work's */
+	struct pvn_last last;		/* what the call that waits copies and answers, */
+	struct list_head last_jobs;	/* and those that are answered so */
 	spinlock_t lock;		/* guards what follows */
 	struct list_head done;		/* jobs that the device has done */
 	u32 answered;

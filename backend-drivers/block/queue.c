@@ -155,14 +155,22 @@ static bool end_copies(struct copies *copies)
 
 /* --- answers ---------------------------------------------------------------------------------------------------- */
 
+/* Under the lock, and not published.  Whether the front end wants to be told of that one, as far as it has said so. */
+static bool write_answer(struct back_queue *queue, u32 index, u64 id, int status)
+{
+	struct pvn_block_answer message = { .id = id, .status = status };
+
+	*(struct pvn_block_answer *)(queue->shared.mapped.address +
+		PVN_BLOCK_ANSWER_OFFSET(queue->pages, index % queue->slots)) = message;
+	return pvn_ring_passes(index, index + 1, READ_ONCE(queue->shared.ring->answers_wanted));
+}
+
 /* Under the lock.  Whether the front end wants to be told. */
 static bool put_answer(struct back_queue *queue, u64 id, int status)
 {
-	struct pvn_block_answer message = { .id = id, .status = status };
 	u32 old = queue->answered++;
 
-	*(struct pvn_block_answer *)(queue->shared.mapped.address +
-		PVN_BLOCK_ANSWER_OFFSET(queue->pages, old % queue->slots)) = message;
+	write_answer(queue, old, id, status);
 	smp_store_release(&queue->shared.ring->answers_produced, queue->answered);
 	smp_mb();	/* the front end says what it wants, then looks */
 	return pvn_ring_passes(old, queue->answered, READ_ONCE(queue->shared.ring->answers_wanted));
@@ -196,28 +204,78 @@ static void left_flight(struct back_queue *queue, unsigned int count)
 	spin_unlock_irqrestore(&queue->lock, flags);
 }
 
-/* What was read has been copied, if all is `fine`. */
-static void answer_all(struct back_queue *queue, struct list_head *jobs, bool fine)
+/* They have been answered, if all was `fine`. */
+static void end_jobs(struct back_queue *queue, struct list_head *jobs, bool fine)
 {
 	unsigned int count = 0;
 	struct job *job, *next;
-	unsigned long flags;
-	bool tell = false;
 
 	if (!fine)
 		give_up(queue, "took a page back that was being read to");
-	spin_lock_irqsave(&queue->lock, flags);
-	list_for_each_entry(job, jobs, done)
-		if (!READ_ONCE(queue->broken))
-			tell |= put_answer(queue, job->id, job->status);
-	spin_unlock_irqrestore(&queue->lock, flags);
-	if (tell)
-		pvn_notify_soon(queue->shared.port);
 	list_for_each_entry_safe(job, next, jobs, done) {
 		free_job(job);
 		count++;
 	}
 	left_flight(queue, count);
+}
+
+/* What was read has been copied, if all is `fine`. */
+static void answer_all(struct back_queue *queue, struct list_head *jobs, bool fine)
+{
+	unsigned long flags;
+	bool tell = false;
+	struct job *job;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	list_for_each_entry(job, jobs, done)
+		if (fine && !READ_ONCE(queue->broken))
+			tell |= put_answer(queue, job->id, job->status);
+	spin_unlock_irqrestore(&queue->lock, flags);
+	if (tell)
+		pvn_notify_soon(queue->shared.port);
+	end_jobs(queue, jobs, fine);
+}
+
+static void told_by_wait(struct pvn_last *last, bool failed)
+{
+	struct back_queue *queue = container_of(last, struct back_queue, last);
+	LIST_HEAD(jobs);
+
+	list_splice_init(&queue->last_jobs, &jobs);
+	end_jobs(queue, &jobs, !failed);
+}
+
+/*
+ * Whether the call that waits copies and answers these, which were all that was in flight.  Then this queue's thread waits, on this
+ * CPU, and until it goes on, which is after that, nobody else answers.
+ */
+static bool leave_to_wait(struct back_queue *queue, struct list_head *jobs, struct pvn_grant_copy *part, unsigned int count)
+{
+	bool wanted = false, left = false;
+	unsigned long flags;
+	struct job *job;
+	u32 answered;
+
+	if (current != queue->thread || !count)
+		return false;
+	spin_lock_irqsave(&queue->lock, flags);
+	answered = queue->answered;
+	if (list_count_nodes(jobs) == queue->in_flight && !READ_ONCE(queue->broken)) {
+		list_for_each_entry(job, jobs, done)
+			wanted |= write_answer(queue, answered++, job->id, job->status);
+		queue->last = (struct pvn_last){
+			.part = part, .count = count, .port = queue->shared.port,
+			.word = &queue->shared.ring->answers_produced, .value = answered, .end = told_by_wait,
+		};
+		/* Whoever says from now on that it wants to be told looks after that, and would find nothing yet. */
+		left = wanted && pvn_wait_with(&queue->last);
+	}
+	if (left) {
+		queue->answered = answered;
+		list_splice_init(jobs, &queue->last_jobs);
+	}
+	spin_unlock_irqrestore(&queue->lock, flags);
+	return left;
 }
 
 static bool has_to_be_copied(const struct job *job)
@@ -238,7 +296,10 @@ static void finish(struct work_struct *work)
 	list_for_each_entry(job, &jobs, done)
 		if (has_to_be_copied(job))
 			add_copies(&queue->out, job->part, job->count);
-	answer_all(queue, &jobs, end_copies(&queue->out));
+	if (!queue->out.failed && leave_to_wait(queue, &jobs, queue->out.part, queue->out.count))
+		queue->out.count = 0;
+	else
+		answer_all(queue, &jobs, end_copies(&queue->out));
 }
 
 static void done(struct bio *bio)
@@ -261,9 +322,9 @@ static void done(struct bio *bio)
 		queue_work(system_bh_wq, &queue->finish);
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
-	if (!list_empty(&alone))
-		answer_all(queue, &alone,
-			   !has_to_be_copied(job) || !pvn_hypercall(PVN_GRANT_COPY, job->part, job->count));
+	if (list_empty(&alone) || (has_to_be_copied(job) && leave_to_wait(queue, &alone, job->part, job->count)))
+		return;
+	answer_all(queue, &alone, !has_to_be_copied(job) || !pvn_hypercall(PVN_GRANT_COPY, job->part, job->count));
 }
 
 /* --- requests --------------------------------------------------------------------------------------------------- */
@@ -516,6 +577,7 @@ int back_queue_open(struct back_queue *queue, unsigned int index)
 	init_waitqueue_head(&queue->idle);
 	INIT_WORK(&queue->finish, finish);
 	INIT_LIST_HEAD(&queue->done);
+	INIT_LIST_HEAD(&queue->last_jobs);
 	queue->lists = (void *)__get_free_pages(GFP_KERNEL, get_order(LISTS_BYTES));
 	if (!queue->lists)
 		return -ENOMEM;
