@@ -64,6 +64,8 @@ struct back_queue {
 	bool asked;			/* it has to look */
 	bool broken;			/* the front end broke the contract: nothing is taken or answered any more */
 	u32 consumed;			/* requests taken: the thread's, as are the next */
+	unsigned int cpu;		/* that had the ring's last interrupt */
+	unsigned int elsewhere;		/* how many times in a row the thread was woken on another one, with nothing in flight */
 	struct taken taken[REQUESTS_AT_ONCE];
 	struct page *spares_taken[PVN_BLOCK_SEGMENTS];
 	segment_list *lists;		/* of those that are indirect */

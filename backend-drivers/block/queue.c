@@ -5,6 +5,7 @@
  * copied at once, in and out: each hypercall changes the address space twice.
  */
 #include <linux/bio.h>
+#include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
@@ -13,6 +14,7 @@
 
 #include "back.h"
 
+#define ELSEWHERE	32	/* wake-ups */
 #define RETRY	(HZ / 50 ?: 1)	/* for memory, when nothing is in flight that would give some back */
 
 /* A request that is being done.  The parts of its data: pages of this domain, and what they are copied from or to. */
@@ -541,6 +543,22 @@ static long take_all(struct back_queue *queue)
 	return starved ? MAX_SCHEDULE_TIMEOUT : RETRY;
 }
 
+/*
+ * The ring's interrupt follows the thread that it wakes, once that has stayed on another CPU: every request would wake two CPUs.
+ * While the device is busy it is better that they share the work.
+ */
+static void draw_interrupt(struct back_queue *queue)
+{
+	unsigned int cpu = raw_smp_processor_id();
+
+	if (cpu == READ_ONCE(queue->cpu) || READ_ONCE(queue->in_flight)) {
+		queue->elsewhere = 0;
+	} else if (++queue->elsewhere == ELSEWHERE) {
+		queue->elsewhere = 0;
+		irq_set_affinity(queue->shared.irq, cpumask_of(cpu));
+	}
+}
+
 static int serve(void *data)
 {
 	long patience = MAX_SCHEDULE_TIMEOUT;
@@ -554,6 +572,7 @@ static int serve(void *data)
 		__set_current_state(TASK_RUNNING);
 		if (!READ_ONCE(queue->asked) && patience)
 			continue;
+		draw_interrupt(queue);
 		WRITE_ONCE(queue->asked, false);
 		smp_mb();	/* whoever asks from now on is heard, and what was asked is looked at now */
 		patience = take_all(queue);
@@ -563,7 +582,10 @@ static int serve(void *data)
 
 static irqreturn_t requested(int irq, void *data)
 {
-	ask(data);
+	struct back_queue *queue = data;
+
+	WRITE_ONCE(queue->cpu, smp_processor_id());
+	ask(queue);
 	return IRQ_HANDLED;
 }
 
