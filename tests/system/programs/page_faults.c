@@ -2,6 +2,7 @@
 // Memory as a program sees it where the kernel maps pages ahead of faults, copies pages before they are written, and leaves flushes out:
 // says for each of these in how many faults it went, and ends with an error if anything is not as it must be.
 // page_faults forks N: does nothing but that, on one processor.
+// page_faults changes N: changes the entry of a page so often, where the other processor is idle and knows the address space.
 // page_faults short FILE: forks with a copy of the beginning of the file (or disk) mapped while memory is so short that its pages come and go.
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -199,6 +200,23 @@ static void moved(void)
 	printf("moved: 500 times\n");
 }
 
+/* Twice each time, with no other processor that would have to hear of it. */
+static void changes(int count)
+{
+	volatile char *p = map(1, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	for (int i = 0; i < count; i++) {
+		if (i % 50 == 0) {
+			run_on(0);
+			*p = i;
+			run_on(1);
+		}
+		MUST(!mprotect((void *)p, PAGE, PROT_READ));
+		MUST(!mprotect((void *)p, PAGE, PROT_READ | PROT_WRITE));
+		*p = i;
+	}
+}
+
 static volatile long *counter;
 static atomic_long written, read_back;
 
@@ -307,6 +325,10 @@ int main(int count, char **words)
 	setvbuf(stdout, 0, _IONBF, 0);
 	if (count > 2 && !strcmp(words[1], "forks")) {
 		forks(atoi(words[2]));
+		return 0;
+	}
+	if (count > 2 && !strcmp(words[1], "changes")) {
+		changes(atoi(words[2]));
 		return 0;
 	}
 	if (count > 2 && !strcmp(words[1], "short")) {
