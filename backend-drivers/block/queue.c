@@ -258,7 +258,7 @@ static bool leave_to_wait(struct back_queue *queue, struct list_head *jobs, stru
 	struct job *job;
 	u32 answered;
 
-	if (current != queue->thread || !count)
+	if (in_task() || current != queue->thread || !count)
 		return false;
 	spin_lock_irqsave(&queue->lock, flags);
 	answered = queue->answered;
