@@ -18,8 +18,9 @@
 
 /* Of data in the memory of this domain, for one queue: what goes beyond waits.  One request always fits. */
 #define PAGES_OF_QUEUE	1024
-/* Of these, kept for the next request. */
-#define SPARE_PAGES	128
+/* Of these, side by side, and kept once something was asked for. */
+#define POOL_ORDER	7
+#define POOL_PAGES	(1 << POOL_ORDER)
 /* Taken together, if they are there together. */
 #define REQUESTS_AT_ONCE	8
 
@@ -67,7 +68,7 @@ struct back_queue {
 	unsigned int cpu;		/* that had the ring's last interrupt */
 	unsigned int elsewhere;		/* how many times in a row the thread was woken on another one, with nothing in flight */
 	struct taken taken[REQUESTS_AT_ONCE];
-	struct page *spares_taken[PVN_BLOCK_SEGMENTS];
+	struct page *pool;		/* for data, side by side; NULL: there is none yet */
 	segment_list *lists;		/* of those that are indirect */
 	struct copies in;		/* lists, and what is written */
 	struct work_struct finish;	/* in interrupts' bottom half: copies what was read, and answers */
@@ -79,8 +80,8 @@ struct back_queue {
 	u32 answered;
 	bool starved;			/* requests wait for what those in flight will give back */
 	unsigned int in_flight;
-	unsigned int used_pages, spares;
-	struct page *spare[SPARE_PAGES];
+	unsigned int used_pages;	/* in the pool and beside it */
+	DECLARE_BITMAP(pool_used, POOL_PAGES);
 	wait_queue_head_t idle;		/* in_flight has become 0 */
 };
 

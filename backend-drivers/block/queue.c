@@ -24,6 +24,7 @@ struct job {
 	u64 id;
 	int status;
 	bool read;
+	struct page *run;	/* its pages, side by side in the queue's pool; NULL: single ones */
 	unsigned int count;
 	struct pvn_grant_copy part[] __counted_by(count);
 };
@@ -51,44 +52,53 @@ static struct page *page_of(const struct pvn_grant_copy *part)
 	return pfn_to_page(part->local >> PAGE_SHIFT);
 }
 
+/* Its first @count pages are there. */
 static void give_pages(struct back_queue *queue, struct job *job, unsigned int count)
 {
 	unsigned long flags;
-	unsigned int i = 0;
+	unsigned int i;
 
 	spin_lock_irqsave(&queue->lock, flags);
-	while (i < count && queue->spares < SPARE_PAGES)
-		queue->spare[queue->spares++] = page_of(&job->part[i++]);
+	if (job->run)
+		bitmap_clear(queue->pool_used, job->run - queue->pool, job->count);
 	queue->used_pages -= job->count;
 	spin_unlock_irqrestore(&queue->lock, flags);
-	while (i < count)
-		__free_page(page_of(&job->part[i++]));
+	for (i = 0; i < count && !job->run; i++)
+		__free_page(page_of(&job->part[i]));
 }
 
-/* Counts @count pages and takes those that are spare; how many, or -1: that would be too many. */
-static int take_pages(struct back_queue *queue, unsigned int count, struct page **pages)
+/*
+ * Counts the job's pages, and takes them from the pool if so many are free there side by side: for the device they are one piece
+ * then, since frames of dom0 are where its pages are.  False: they would be too many.
+ */
+static bool take_pages(struct back_queue *queue, struct job *job)
 {
-	int spares = -1;
+	bool enough;
 
+	if (!queue->pool)	/* what is free now, or the next time: nothing is reclaimed for it */
+		queue->pool = alloc_pages(__GFP_NOWARN, POOL_ORDER);
+	job->run = NULL;
 	spin_lock_irq(&queue->lock);
-	if (queue->used_pages + count <= PAGES_OF_QUEUE) {
-		queue->used_pages += count;
-		spares = min(count, queue->spares);
-		queue->spares -= spares;
-		memcpy(pages, &queue->spare[queue->spares], spares * sizeof(*pages));
+	enough = queue->used_pages + job->count <= PAGES_OF_QUEUE;
+	if (enough) {
+		unsigned long first = bitmap_find_next_zero_area(queue->pool_used, POOL_PAGES, 0, job->count, 0);
+
+		queue->used_pages += job->count;
+		if (queue->pool && first < POOL_PAGES) {
+			bitmap_set(queue->pool_used, first, job->count);
+			job->run = queue->pool + first;
+		}
 	}
 	spin_unlock_irq(&queue->lock);
-	return spares;
+	return enough;
 }
 
 /* With a page for each part, at the same place in it as in the front end's.  NULL: not now. */
 static struct job *make_job(struct back_queue *queue, const struct pvn_block_request *request,
 			    const struct pvn_block_segment *segments)
 {
-	struct page **pages = queue->spares_taken;
-	unsigned int i;
 	struct job *job = kmalloc(struct_size(job, part, request->segments), GFP_NOIO | __GFP_NOWARN);
-	int spares;
+	unsigned int i;
 
 	if (!job)
 		return NULL;
@@ -96,13 +106,12 @@ static struct job *make_job(struct back_queue *queue, const struct pvn_block_req
 	job->id = request->id;
 	job->read = request->operation == PVN_BLOCK_READ;
 	job->count = request->segments;
-	spares = take_pages(queue, job->count, pages);
-	if (spares < 0) {
+	if (!take_pages(queue, job)) {
 		kfree(job);
 		return NULL;
 	}
 	for (i = 0; i < job->count; i++) {
-		struct page *page = i < spares ? pages[i] : alloc_page(GFP_NOIO | __GFP_NOWARN);
+		struct page *page = job->run ? job->run + i : alloc_page(GFP_NOIO | __GFP_NOWARN);
 
 		if (!page) {
 			give_pages(queue, job, i);
@@ -450,18 +459,33 @@ static bool prepare(struct back_queue *queue, struct taken *taken)
 	return true;
 }
 
+/* What ends with a page of a run and goes on in the next one is one piece. */
+static void add_data(struct bio *bio, const struct job *job)
+{
+	const struct pvn_grant_copy *part = job->part, *end = part + job->count;
+
+	while (part != end) {
+		const struct pvn_grant_copy *first = part;
+		unsigned int bytes = 0;
+
+		do {
+			bytes += part->bytes;
+			part++;
+		} while (job->run && part != end && !part->offset && part[-1].offset + part[-1].bytes == PAGE_SIZE);
+		__bio_add_page(bio, page_of(first), bytes, first->offset);
+	}
+}
+
 static void submit(struct back_queue *queue, const struct taken *taken)
 {
 	const struct pvn_block_request *request = &taken->request;
 	struct bio *bio = bio_alloc(queue->back->bdev, request->segments, operation_of(request), GFP_NOIO);
 	struct job *job = taken->job;
-	unsigned int i;
 
 	bio->bi_iter.bi_sector = request->sector;
 	bio->bi_private = job;
 	bio->bi_end_io = done;
-	for (i = 0; i < job->count; i++)
-		__bio_add_page(bio, page_of(&job->part[i]), job->part[i].bytes, job->part[i].offset);
+	add_data(bio, job);
 	if (request->operation == PVN_BLOCK_DISCARD)
 		bio->bi_iter.bi_size = taken->sectors << SECTOR_SHIFT;
 	submit_bio(bio);
@@ -630,7 +654,7 @@ void back_queue_close(struct back_queue *queue)
 	cancel_work_sync(&queue->finish);
 	put_task_struct(queue->thread);		/* nobody asks it any more */
 	pvn_close_back_ring(&queue->shared, queue);
-	while (queue->spares)
-		__free_page(queue->spare[--queue->spares]);
+	if (queue->pool)
+		__free_pages(queue->pool, POOL_ORDER);
 	free_pages((unsigned long)queue->lists, get_order(LISTS_BYTES));
 }
