@@ -19,10 +19,11 @@ COMMAND = ('stress-ng --class {0} --all 1 --timeout {1} --oomable --no-rand-seed
 # Not here: what asks for more memory or files than a domain without a disk has, or changes the machine's clock; and procfs, which
 # reads /proc/kmsg until the kernel has something to say.  The last four need what this kernel is configured without.
 EXCLUDE = 'bigheap,brk,stack,malloc,resources,softlockup,clock,schedpolicy,oom-pipe,swap,watchdog,reboot,tmpfs,ramfs,shm,shm-sysv,procfs,fork,vfork,vforkmany,copy-file,file-ioctl,aiol,netlink-proc,netlink-task,physpage,vm-rw'
-# What a stressor may fail of: EAGAIN, ENOMEM, EBUSY and ENOSPC, since all of them want what little a domain has at the same time; a process
+# What a stressor may fail of: EAGAIN, ENOMEM, EBUSY and ENOSPC, since all of them want what little a domain has at the same time ("could not
+# create any pthreads" is EAGAIN for each of them: any other error has a line of its own, with its number); a process
 # that had no processor for so long that it came to nothing; and the count of resched, whose processes add
 # to it without a lock, some of them still after it was summed up.
-NOT_OF_THE_KERNEL = r'errno=(11|12|16|28)\b|vm-segv: no SIGSEGV signals detected|resched instance \d+ (corrupted|hash error in) bogo-ops counter|metrics-check:'
+NOT_OF_THE_KERNEL = r'errno=(11|12|16|28)\b|could not create any pthreads|vm-segv: no SIGSEGV signals detected|resched instance \d+ (corrupted|hash error in) bogo-ops counter|metrics-check:'
 
 
 def command(kind):
