@@ -24,7 +24,7 @@ Result<void> set_context(Vcpu& vcpu, pvn_vcpu_context const& c)
     r.r8 = c.r8, r.r9 = c.r9, r.r10 = c.r10, r.r11 = c.r11, r.r12 = c.r12, r.r13 = c.r13, r.r14 = c.r14, r.r15 = c.r15;
     r.rflags = (c.rflags & flags::arithmetic) | flags::interrupt | flags::reserved_one;
     r.cs = PVN_KERNEL_CS | 1;
-    r.ss = PVN_KERNEL_SS | 1;
+    r.ss = kernel_ss;
     vcpu.fs_base = c.fs_base;
     vcpu.gs_base = c.gs_base;
     return {};

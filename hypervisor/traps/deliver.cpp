@@ -30,7 +30,7 @@ void enter_kernel(Vcpu& vcpu, Registers& r, std::uint64_t handler, std::optional
     if (!cpu::canonical(handler)) return domains::crash(*vcpu.domain, "a trap handler's address is not canonical", r);
     auto const rpl = r.from_user() ? 0u : 3u;  // a kernel's selectors are shown with RPL 0
     Frame const frame{error.value_or(0), r.rip, r.cs & ~std::uint64_t{rpl},
-                      (r.rflags & ~flags::interrupt) | (peek(page.event_mask) != 0 ? 0 : flags::interrupt), r.rsp, r.ss & ~std::uint64_t{rpl}};
+                      (r.rflags & ~flags::interrupt) | (peek(page.event_mask) != 0 ? 0 : flags::interrupt), r.rsp, r.from_user() ? r.ss : PVN_KERNEL_SS};
     auto const bytes = error ? sizeof(Frame) : sizeof(Frame) - 8;
     sp = (sp & ~std::uint64_t{15}) - bytes;
     auto copy = frame;
@@ -40,7 +40,7 @@ void enter_kernel(Vcpu& vcpu, Registers& r, std::uint64_t handler, std::optional
     if (mask) __atomic_store_n(&page.event_mask, std::uint8_t{1}, __ATOMIC_RELAXED);
     r.rip = handler;
     r.cs = PVN_KERNEL_CS | 1;
-    r.ss = PVN_KERNEL_SS | 1;
+    r.ss = kernel_ss;
     r.rsp = sp;
     r.rflags = flags::interrupt | flags::reserved_one;
 }

@@ -23,8 +23,8 @@
 #define PVN_NO_FRAME		0xffffffffffffffff
 
 /*
- * Selectors.  The guest kernel's own are shown with RPL 0 in every frame that a guest sees, and have RPL 1 in
- * the registers; the numbers of both and of the user segments are those that Linux uses on bare metal.
+ * Selectors, with the numbers that Linux uses on bare metal.  The guest kernel's own are shown like this in every
+ * frame that a guest sees; in the registers CS has RPL 1, and SS is null (64-bit code of a kernel needs none).
  */
 #define PVN_KERNEL_CS		0x10
 #define PVN_KERNEL_SS		0x18

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The entry stubs: all ways from a guest into ring 0.  They run on the guest's tables, from the slot.
 //
-// Between residences in ring 0 a guest kernel can write the entry stack, the scratch words and the vCPU page; it
+// Between residences in ring 0 a guest kernel can write the entry stack and the vCPU page; it
 // can only read the CPU tables and constants.  So nothing on the stack is used here that was not put there by the
 // CPU or by these stubs since the entry, and what comes from the vCPU page is only used as a ring-1 RIP, a
 // stack pointer that is checked, or a GS base.  docs/invariants.md lists the rules; each stub names those it keeps.
 
 #define KERNEL_CS 0x11                  // ring 1
-#define KERNEL_SS 0x19
+#define KERNEL_SS 1                     // kernel_ss (registers.hpp)
+#define SHOWN_KERNEL_SS 0x18
 #define ENTRY_FLAGS 0x202               // IF; everything else clear (rule 8)
 #define FLAG_IF 0x200
 #define SLOT_PREFIX 0x1ffff00           // address >> 39 of the slot
@@ -68,37 +69,40 @@
 
 // --- SYSCALL -----------------------------------------------------------------------------------------------------
 // SYSCALL puts the return address in RCX and saves no CS ([sdm/2] SYSCALL).  The guest vDSO is supervisor only, so an
-// RCX inside it can only come from ring 1: that tells a hypercall from a system call.
+// RCX inside it can only come from ring 1: that tells a hypercall from a system call.  Interrupts are off, and what may
+// come nevertheless has a stack of its own: so RSP is free once it is where the frame has it.
+.macro FRAME_OF_SYSCALL ss, rflags, cs
+    lea slot_entry_rsp(%rip), %rsp
+    movq \ss, 8(%rsp)
+    push \rflags
+    push \cs
+.endm
+.macro SYSTEM_CALL entry, no_entry
+    cmpq $0, \entry(%rip)
+    je \no_entry
+    rdgsbase %rsp
+    mov %rsp, vcpu_user_gs_base(%rip)
+    FRAME_OF_SYSCALL $KERNEL_SS, $ENTRY_FLAGS, $KERNEL_CS
+    push \entry(%rip)
+    push %rax
+    mov vcpu_kernel_gs_base(%rip), %rax
+    wrgsbase %rax                       // not canonical: stub_fault
+    pop %rax
+    movb $1, vcpu_event_mask(%rip)
+    iretq
+.endm
+
 .global stub_syscall
 .align 16
 stub_syscall:
-    mov %rsp, slot_scratch(%rip)
-    lea slot_entry_stack_top(%rip), %rsp
-    push %rax
-    lea vdso_hypercall_return(%rip), %rax
-    cmp %rax, %rcx
+    mov %rsp, slot_entry_rsp(%rip)
+    lea vdso_hypercall_return(%rip), %rsp
+    cmp %rsp, %rcx
     je hypercall
-    cmpq $0, vcpu_syscall_entry(%rip)
-    je no_syscall_entry
-    rdgsbase %rax
-    mov %rax, vcpu_user_gs_base(%rip)
-    mov vcpu_kernel_gs_base(%rip), %rax
-    wrgsbase %rax                       // not canonical: stub_fault
-    movb $1, vcpu_event_mask(%rip)
-    pop %rax
-    push $KERNEL_SS
-    push slot_scratch(%rip)
-    push $ENTRY_FLAGS
-    push $KERNEL_CS
-    push vcpu_syscall_entry(%rip)
-    iretq
+    SYSTEM_CALL vcpu_syscall_entry, no_syscall_entry
 
 hypercall:
-    pop %rax
-    push $KERNEL_SS
-    push slot_scratch(%rip)
-    push %r11
-    push $KERNEL_CS
+    FRAME_OF_SYSCALL $KERNEL_SS, %r11, $KERNEL_CS
     push %rcx
     push $0
     push $256                           // Vector::hypercall
@@ -109,38 +113,16 @@ hypercall:
 .global stub_compat_syscall
 .align 16
 stub_compat_syscall:
-    mov %rsp, slot_scratch(%rip)
-    lea slot_entry_stack_top(%rip), %rsp
-    cmpq $0, vcpu_compat_syscall_entry(%rip)
-    je no_compat_syscall_entry
-    push %rax
-    rdgsbase %rax
-    mov %rax, vcpu_user_gs_base(%rip)
-    mov vcpu_kernel_gs_base(%rip), %rax
-    wrgsbase %rax
-    movb $1, vcpu_event_mask(%rip)
-    pop %rax
-    push $KERNEL_SS
-    push slot_scratch(%rip)
-    push $ENTRY_FLAGS
-    push $KERNEL_CS
-    push vcpu_compat_syscall_entry(%rip)
-    iretq
+    mov %rsp, slot_entry_rsp(%rip)
+    SYSTEM_CALL vcpu_compat_syscall_entry, no_compat_syscall_entry
 
 // A kernel without that entry: the instruction does not exist (#UD), as with EFER.SCE clear.  SYSCALL has two bytes.
 // Ring 1 may come here too; it is shown as ring 3, where it would have been of use.
 no_syscall_entry:
-    pop %rax
-    push $0x2b
-    push slot_scratch(%rip)
-    push %r11
-    push $0x33
+    FRAME_OF_SYSCALL $0x2b, %r11, $0x33
     jmp 1f
 no_compat_syscall_entry:
-    push $0x2b
-    push slot_scratch(%rip)
-    push %r11
-    push $0x23
+    FRAME_OF_SYSCALL $0x2b, %r11, $0x23
 1:  push %rcx
     subq $2, (%rsp)
     push $0
@@ -210,8 +192,8 @@ exception:
     mov 48(%rsp), %edx                  // CS
     test $2, %dl
     jnz 5f
-    and $-4, %eax                       // shown with RPL 0
-    and $-4, %edx
+    mov $SHOWN_KERNEL_SS, %eax
+    and $-4, %edx                       // shown with RPL 0
 5:  mov %rax, -8(%rcx)
     mov 64(%rsp), %rax
     mov %rax, -16(%rcx)

@@ -17,6 +17,10 @@ struct Registers {
 };
 static_assert(sizeof(Registers) == 176 && offsetof(Registers, rip) == 17 * 8);
 
+// SS of ring 1: null, which 64-bit code may have below CPL 3, so that IRETQ has no descriptor to load.  Frames that a guest
+// sees show PVN_KERNEL_SS.  [sdm/2] IRET; [sdm/3] 5.4.1.1 (null segment checking in 64-bit mode)
+inline constexpr std::uint64_t kernel_ss = 1;
+
 namespace flags {
 inline constexpr std::uint64_t reserved_one = 1 << 1, trap = 1 << 8, interrupt = 1 << 9, direction = 1 << 10, iopl = 3 << 12,
                                nested = 1 << 14, resume = 1 << 16, vm86 = 1 << 17, ac = 1 << 18, id = 1 << 21;

@@ -24,7 +24,7 @@ vdso_return_from_trap:                  // RSP: RIP CS RFLAGS RSP SS
     testb $3, 8(%rsp)
     jnz 2f
     orq $1, 8(%rsp)                     // the shown RPL 0 becomes ring 1 again
-    orq $1, 32(%rsp)
+    movq $1, 32(%rsp)                   // kernel_ss
     testl $0x200, 16(%rsp)
     jz vdso_kernel_iretq
     movb $0, vcpu_event_mask(%rip)

@@ -52,7 +52,7 @@ bool finish_return(Vcpu& vcpu, Registers& r)
     r.rax = *rax;
     r.rip = frame->rip;
     r.cs = user ? frame->cs & 0xffff : PVN_KERNEL_CS | 1;
-    r.ss = user ? frame->ss & 0xffff : PVN_KERNEL_SS | 1;
+    r.ss = user ? frame->ss & 0xffff : kernel_ss;
     r.rflags = frame->rflags;
     r.rsp = frame->rsp;
     __atomic_store_n(&vcpu.page->event_mask, (frame->rflags & flags::interrupt) != 0 ? std::uint8_t{0} : std::uint8_t{1}, __ATOMIC_RELAXED);

@@ -9,8 +9,12 @@ extern "C" char slot_jump[];
 asm(R"(
 .text
 .global slot_jump
-slot_jump:                          # RDI: where to
+slot_jump:                          # RDI: where to.  RSP, RBP, and the RSP that is left on the entry stack: of this stack
     lea slot_jump_stack + 8192(%rip), %rsp
+    lea -4096(%rsp), %rbp
+    mov $0xa00, %eax                # PVN_SYSTEM_VERSION
+    movabs $0xffff800000010000, %rcx
+    call *%rcx
     xor %eax, %eax
     xor %ecx, %ecx
     xor %edx, %edx

@@ -58,14 +58,19 @@ void guest_main()
     guest::install_traps();
     auto& page = guest::vcpu();
 
-    // Kernel to kernel.
+    // Kernel to kernel, by the CPU and (with an event pending) by Paravane.  Whatever SS the frame has.
+    auto const event_entry = page.event_entry;
+    page.event_entry = 0;
     for (std::uint64_t const flags : {0x202ull, 0x2ull, 0x40e02ull, 0x8d7ull, 0x200202ull}) {
-        for (bool const before : {true, false}) {
+        for (unsigned variant = 0; variant < 8; ++variant) {
             auto* const r = kernel_context(flags);
-            page.event_mask = before;
+            r->ss = variant & 4 ? 0xfff8 : PVN_KERNEL_SS;
+            page.event_pending = (variant & 2) != 0;
+            page.event_mask = variant & 1;
             if ((flags & 0x200) == 0) page.event_mask = 1;
             auto const caught = guest::catch_trap_of([](void* c) { jump_to_return(static_cast<guest::Registers*>(c)); }, r);
             page.event_mask = 1;
+            page.event_pending = 0;
             auto const& e = guest::last_entry();
             CHECK_EQUAL(caught.vector, 6);
             CHECK_EQUAL(caught.rip, reinterpret_cast<std::uint64_t>(kernel_target));
@@ -76,6 +81,7 @@ void guest_main()
             CHECK(guest::has_pattern(e.registers));
         }
     }
+    page.event_entry = event_entry;
 
     // Kernel to user: IF is the virtual one, and GS is the user's.
     for (std::uint64_t const flags : {0x202ull, 0x2ull, 0x244e02ull}) {
