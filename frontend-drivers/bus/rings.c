@@ -110,8 +110,8 @@ int pvn_open_back_ring(struct pvn_back_ring *own, struct pvn_device *device, con
 		return result;
 	own->ring = own->mapped.address;
 	WRITE_ONCE(own->ring->requests_wanted, 1);
-	/* A port that is bound is pending: whatever came before is looked at. */
-	result = pvn_bind_interdomain(device->other_domain, port, handler, 0, irq_name, data);
+	/* The handler, and whom it wakes, use the numbers below. */
+	result = pvn_bind_interdomain(device->other_domain, port, handler, IRQF_NO_AUTOEN, irq_name, data);
 	if (result < 0) {
 		pvn_unmap_granted(&own->mapped);
 		own->ring = NULL;
@@ -119,6 +119,8 @@ int pvn_open_back_ring(struct pvn_back_ring *own, struct pvn_device *device, con
 	}
 	own->irq = result;
 	own->port = pvn_port_of_irq(own->irq);
+	/* A port that is bound is pending: whatever came before is looked at. */
+	enable_irq(own->irq);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(pvn_open_back_ring);
