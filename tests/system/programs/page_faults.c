@@ -5,12 +5,14 @@
 // page_faults changes N: changes the entry of a page so often, where the other processor is idle and knows the address space.
 // page_faults short FILE: forks with a copy of the beginning of the file (or disk) mapped while memory is so short that its pages come and go.
 #define _GNU_SOURCE
+#include <alloca.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +131,7 @@ static __thread volatile int own = 1;
 static volatile int global = 1;
 
 /* Whatever is copied when, each side of a fork() has its own stack, thread's data, globals and heap. */
-static void forks(int count)
+static __attribute__((noinline)) void forks(int count)
 {
 	volatile int *heap = malloc(sizeof *heap), stack = 1;
 	long before, before_here;
@@ -155,6 +157,15 @@ static void forks(int count)
 	}
 	printf("forks: %ld faults in %d children, %ld in the parent\n", faults(RUSAGE_CHILDREN) - before, count, faults(RUSAGE_SELF) - before_here);
 	free((void *)heap);
+}
+
+/* With all of its stack in one page: where that begins is chance, and one more page is one more that either side copies. */
+static void forks_in_a_page(int count)
+{
+	char *room = alloca((uintptr_t)__builtin_frame_address(0) % PAGE);
+
+	__asm__ volatile("" : : "r"(room) : "memory");
+	forks(count);
 }
 
 static sigjmp_buf back;
@@ -324,7 +335,7 @@ int main(int count, char **words)
 {
 	setvbuf(stdout, 0, _IONBF, 0);
 	if (count > 2 && !strcmp(words[1], "forks")) {
-		forks(atoi(words[2]));
+		forks_in_a_page(atoi(words[2]));
 		return 0;
 	}
 	if (count > 2 && !strcmp(words[1], "changes")) {
@@ -337,7 +348,7 @@ int main(int count, char **words)
 	}
 	anonymous();
 	shared();
-	forks(100);
+	forks_in_a_page(100);
 	moved();
 	threads();
 	printf("page_faults: all is well\n");
