@@ -4,9 +4,10 @@
 
 Two clocks.  With -icount QEMU's clock advances by a nanosecond with each instruction, whoever executes it, so its figures are
 instructions, the hypervisor's included, and come out the same each time, within 1 %.  By the wall, under plain emulation, only ratios mean
-something: there an address space switch is dear, since it empties the emulated TLB.
+something: there an address space switch is dear, since it empties the emulated TLB.  Where things lie in memory decides what shares a
+place there, so boots differ: several of each kind take turns, and the median of a row counts.
 
-usage: run.py [--clock icount|wall] [--reps N] [--rows PATTERN]
+usage: run.py [--clock icount|wall] [--reps N] [--boots N] [--rows PATTERN]
        needs make hypervisor guests initramfs; results go to build/bench.json
 """
 import argparse
@@ -14,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -57,11 +59,11 @@ def build():
                     f'boot/vmlinux={BUILD}/vmlinux', f'boot/guest.cpio.gz={WORK}/guest.cpio.gz', *domains], check=True)
 
 
-def qemu(clock):
+def qemu(clock, seed):
     command = ['timeout', str(LIMIT), 'qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', str(MEMORY), '-nodefaults', '-display', 'none',
                '-no-reboot', '-serial', 'stdio', '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
     # The same random numbers and the same date each time: where things lie in memory, and when something is due, costs a few hundredths.
-    return command + ['-seed', '1'] + (['-icount', 'shift=0,sleep=off', '-rtc', 'base=2026-01-01,clock=vm'] if clock == 'icount' else
+    return command + ['-seed', str(seed)] + (['-icount', 'shift=0,sleep=off', '-rtc', 'base=2026-01-01,clock=vm'] if clock == 'icount' else
                                        ['-drive', f'file={WORK / "disk.img"},format=raw,if=virtio'])
 
 
@@ -69,7 +71,7 @@ def dom0_kernel(options=''):
     return ['-kernel', BUILD / 'paravane', '-append', f'debug_exit {options}', '-initrd', f'{BUILD}/vmlinux console=hvc0,{WORK}/dom0.cpio.gz']
 
 
-def measure(where, clock, reps):
+def measure(where, clock, reps, seed):
     """Boots one of the three and returns what its benchmarks printed: name -> value."""
     script = ''
     disk2 = '/dev/vda' if clock == 'wall' else ''
@@ -80,7 +82,13 @@ def measure(where, clock, reps):
         machine = dom0_kernel()
         script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024 && /bench.devices /dev/ram0 "" "{disk2}"; echo bench "ended: $?"; poweroff -f\n',
                   'domu': f'sed -i s/REPS/bench.reps={reps}/ bench-{clock}.toml; /bench.devices make; (/bench tcpsink 5001 3 &); pvn create -c bench-{clock}.toml; poweroff -f\n'}[where]
-    return run(f'{where}-{clock}', clock, machine, script)
+    return run(f'{where}-{clock}', clock, machine, script, seed)
+
+
+def measure_in_turns(clock, reps, boots):
+    """The three, each booted that often: where -> name -> median."""
+    taken = [{where: measure(where, clock, reps, seed) for where in ('native', 'dom0', 'domu')} for seed in range(1, boots + 1)]
+    return {where: {name: statistics.median(boot[where][name] for boot in taken) for name in values} for where, values in taken[0].items()}
 
 
 def latency(sched):
@@ -98,12 +106,12 @@ def hypercall_costs():
     return {name: int(cost) for name, cost in re.findall(r'^cost (\w+) (\d+)', (BUILD / 'guests/costs.log').read_text(), re.M)}
 
 
-def run(name, clock, machine, script):
+def run(name, clock, machine, script, seed=1):
     """Boots a machine, types `script` if there is a shell, and returns what benchmarks printed: name -> value."""
     log = WORK / f'{name}.log'
     print(f'  BENCH {name}', flush=True)
     values, ended = {}, None
-    with open(log, 'w', buffering=1) as file, subprocess.Popen(qemu(clock) + machine, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    with open(log, 'w', buffering=1) as file, subprocess.Popen(qemu(clock, seed) + machine, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                                               stderr=subprocess.STDOUT) as process:
         try:
             text = b''
@@ -131,13 +139,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--clock', choices=['icount', 'wall', 'both'], default='both')
     parser.add_argument('--reps', type=int, default=21, help='batches of each row (21)')
+    parser.add_argument('--boots', type=int, default=3, help='boots of each kind by the wall (3); in instructions they are alike, and one is enough')
     parser.add_argument('--rows', default='', help='show only rows whose name matches this regular expression')
     arguments = parser.parse_args()
     started = time.monotonic()
     build()
     flat = {}
     for clock in ('icount', 'wall') if arguments.clock == 'both' else (arguments.clock,):
-        results = {where: measure(where, clock, arguments.reps) for where in ('native', 'dom0', 'domu')}
+        results = measure_in_turns(clock, arguments.reps, arguments.boots if clock == 'wall' else 1)
         print(render(clock, results, [row for row in ROWS if re.search(arguments.rows, row.name)]), flush=True)
         for row in ROWS:
             for where, values in results.items():
