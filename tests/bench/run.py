@@ -3,7 +3,7 @@
 """What operations cost in dom0 and in a domU, against the same kernel natively on the same QEMU machine.
 
 Two clocks.  With -icount QEMU's clock advances by a nanosecond with each instruction, whoever executes it, so its figures are
-instructions, the hypervisor's included, and come out the same each time, within 1 %.  By the wall, under plain emulation, only ratios mean
+instructions, the hypervisor's included, and come out the same each time.  By the wall, under plain emulation, only ratios mean
 something: there an address space switch is dear, since it empties the emulated TLB.  Where things lie in memory decides what shares a
 place there, so boots differ: several of each kind take turns, and the median of a row counts.
 
@@ -31,7 +31,18 @@ DISK = 64 << 20  # bytes of the machine's disk, which is there when time is meas
 LIMIT = 1200  # s for a boot with all benchmarks
 
 
-def build():
+def scripts(reps):
+    """What dom0 does, by name.  Its first program runs that: when somebody has typed it, in guest time, would depend on the host."""
+    found = {'latency': 'pvn create busy1.toml; pvn create busy2.toml; pvn create -p waker.toml; '
+                        'pvn sched waker --warp 20ms --warp-limit 2ms --unwarp 5ms; pvn unpause waker; pvn console waker'}
+    for clock, disk2 in ('icount', ''), ('wall', '/dev/vda'):
+        found[f'dom0-{clock}'] = (f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; '
+                                  f'/bench run 1024 && /bench.devices /dev/ram0 "" "{disk2}"; echo "bench ended: $?"')
+        found[f'domu-{clock}'] = f'/bench.devices make; (/bench tcpsink 5001 3 &); pvn create -c bench-{clock}.toml'
+    return found
+
+
+def build(reps):
     WORK.mkdir(parents=True, exist_ok=True)
     with open(WORK / 'disk.img', 'wb') as image:
         image.write(os.urandom(DISK))
@@ -50,10 +61,15 @@ def build():
                                            f'cmdline = "console=hvc0 {words}"\non_poweroff = "destroy"\n' + devices)
         return f'root/{name}.toml={WORK}/{name}.toml'
     vif = 'vif = [{ address = "10.0.9.1/24" }]\n'
-    domains = [domain('bench-icount', 'REPS bench.disk=/dev/pvda bench.router=10.0.9.1', DOMU_MEMORY, 'disk = ["/dev/ram0"]\n' + vif),
-               domain('bench-wall', 'REPS bench.disk=/dev/pvda bench.router=10.0.9.1 bench.disk2=/dev/pvdb', DOMU_MEMORY,
+    domains = [domain('bench-icount', f'bench.reps={reps} bench.disk=/dev/pvda bench.router=10.0.9.1', DOMU_MEMORY, 'disk = ["/dev/ram0"]\n' + vif),
+               domain('bench-wall', f'bench.reps={reps} bench.disk=/dev/pvda bench.router=10.0.9.1 bench.disk2=/dev/pvdb', DOMU_MEMORY,
                       'disk = ["/dev/ram0", "/dev/vda"]\n' + vif),
                domain('busy1', 'bench.spin', 64), domain('busy2', 'bench.spin', 64), domain('waker', 'bench.latency=wake', 64)]
+    for name, script in scripts(reps).items():
+        program = WORK / f'script.{name}'
+        program.write_text(f'#!/bin/sh\ncd /root; dmesg -n 1; {script}\n')
+        program.chmod(0o755)
+        programs.append(f'{program.name}={program}')
     subprocess.run([pack, WORK / 'dom0.cpio.gz', ROOT / 'tests/system/initramfs', *programs, f'usr/bin/pvn={BUILD}/toolstack/pvn',
                     f'usr/bin/pvn-stored={BUILD}/toolstack/pvn-stored',
                     f'boot/vmlinux={BUILD}/vmlinux', f'boot/guest.cpio.gz={WORK}/guest.cpio.gz', *domains], check=True)
@@ -67,22 +83,19 @@ def qemu(clock, seed):
                                        ['-drive', f'file={WORK / "disk.img"},format=raw,if=virtio'])
 
 
-def dom0_kernel(options=''):
-    return ['-kernel', BUILD / 'paravane', '-append', f'debug_exit {options}', '-initrd', f'{BUILD}/vmlinux console=hvc0,{WORK}/dom0.cpio.gz']
+def dom0_kernel(script, options=''):
+    return ['-kernel', BUILD / 'paravane', '-append', f'debug_exit {options}',
+            '-initrd', f'{BUILD}/vmlinux console=hvc0 pvn.run=/script.{script},{WORK}/dom0.cpio.gz']
 
 
 def measure(where, clock, reps, seed):
     """Boots one of the three and returns what its benchmarks printed: name -> value."""
-    script = ''
-    disk2 = '/dev/vda' if clock == 'wall' else ''
     if where == 'native':
-        words = f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps} bench.disk=/dev/ram0 bench.disk2={disk2}'
+        words = f'console=ttyS0 mem={DOMU_MEMORY}M bench.reps={reps} bench.disk=/dev/ram0 bench.disk2={"/dev/vda" if clock == "wall" else ""}'
         machine = ['-kernel', BUILD / 'bzImage', '-append', words, '-initrd', WORK / 'guest.cpio.gz']
     else:
-        machine = dom0_kernel()
-        script = {'dom0': f'ifconfig lo 127.0.0.1 up; export BENCH_REPS={reps}; dmesg -n 1; /bench run 1024 && /bench.devices /dev/ram0 "" "{disk2}"; echo bench "ended: $?"; poweroff -f\n',
-                  'domu': f'sed -i s/REPS/bench.reps={reps}/ bench-{clock}.toml; /bench.devices make; (/bench tcpsink 5001 3 &); pvn create -c bench-{clock}.toml; poweroff -f\n'}[where]
-    return run(f'{where}-{clock}', clock, machine, script, seed)
+        machine = dom0_kernel(f'{where}-{clock}')
+    return run(f'{where}-{clock}', clock, machine, seed)
 
 
 def measure_in_turns(clock, reps, boots):
@@ -93,9 +106,7 @@ def measure_in_turns(clock, reps, boots):
 
 def latency(sched):
     """How late a warped domU wakes beside two busy ones on one CPU, under that scheduler: median and 99 %, in ns."""
-    values = run(f'latency-{sched}', 'icount', dom0_kernel(f'sched={sched}'),
-                 'dmesg -n 1; pvn create busy1.toml; pvn create busy2.toml; pvn create -p waker.toml; '
-                 'pvn sched waker --warp 20ms --warp-limit 2ms --unwarp 5ms; pvn unpause waker; pvn console waker; poweroff -f\n')
+    values = run(f'latency-{sched}', 'icount', dom0_kernel('latency', f'sched={sched}'))
     return values['wake.p50'], values['wake.p99']
 
 
@@ -106,21 +117,17 @@ def hypercall_costs():
     return {name: int(cost) for name, cost in re.findall(r'^cost (\w+) (\d+)', (BUILD / 'guests/costs.log').read_text(), re.M)}
 
 
-def run(name, clock, machine, script, seed=1):
-    """Boots a machine, types `script` if there is a shell, and returns what benchmarks printed: name -> value."""
+def run(name, clock, machine, seed=1):
+    """Boots a machine and returns what benchmarks printed: name -> value."""
     log = WORK / f'{name}.log'
     print(f'  BENCH {name}', flush=True)
     values, ended = {}, None
-    with open(log, 'w', buffering=1) as file, subprocess.Popen(qemu(clock, seed) + machine, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    with open(log, 'w', buffering=1) as file, subprocess.Popen(qemu(clock, seed) + machine, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                                               stderr=subprocess.STDOUT) as process:
         try:
             text = b''
             while piece := process.stdout.read1(65536):
                 text += piece
-                if script and b'dom0 # ' in text:
-                    process.stdin.write(script.encode())
-                    process.stdin.flush()
-                    script = ''
                 *lines, text = text.split(b'\n') if b'\n' in text else (text,)
                 for line in (l.decode('utf-8', 'replace').strip() for l in lines):
                     file.write(line + '\n')
@@ -143,7 +150,7 @@ def main():
     parser.add_argument('--rows', default='', help='show only rows whose name matches this regular expression')
     arguments = parser.parse_args()
     started = time.monotonic()
-    build()
+    build(arguments.reps)
     flat = {}
     for clock in ('icount', 'wall') if arguments.clock == 'both' else (arguments.clock,):
         results = measure_in_turns(clock, arguments.reps, arguments.boots if clock == 'wall' else 1)
