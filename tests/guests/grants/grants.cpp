@@ -185,6 +185,38 @@ void user_main()
         CHECK_EQUAL(hypercall(number, 0, 0), 0);
     }
 
+    // As many as there can be, of one grant too; then no more until one ends.
+    constexpr std::uint64_t large = 0x50000000, most = 4096, per_table = 512;
+    static pvn_grant_map batch[PVN_GRANT_BATCH];
+    static pvn_grant_unmap last[PVN_GRANT_BATCH];
+    for (std::uint64_t n = 0; n <= most; n += per_table) {
+        CHECK_EQUAL(guest::map_user(large + n * 4096, guest::pfn_of(guest::allocate_page()), 7), 0);
+        CHECK_EQUAL(guest::write_entry(guest::entry_of(large + n * 4096), 0), 0);
+    }
+    std::uint64_t had = query(user).handles;
+    auto const first_handles = had;
+    for (std::uint64_t n = 0; n < most; n += PVN_GRANT_BATCH) {
+        auto const room = most - had < PVN_GRANT_BATCH ? most - had : PVN_GRANT_BATCH;
+        for (std::uint64_t i = 0; i < PVN_GRANT_BATCH; ++i) batch[i] = {granter, 0, first_of_many, large + (n + i) * 4096, 0, 77};
+        CHECK_EQUAL(hypercall(PVN_GRANT_MAP, reinterpret_cast<std::uint64_t>(batch), PVN_GRANT_BATCH), static_cast<long>(PVN_GRANT_BATCH - room));
+        for (std::uint64_t i = 0; i < PVN_GRANT_BATCH; ++i) CHECK_EQUAL(batch[i].status, i < room ? 0 : -PVN_E_NO_SPACE);
+        had += room;
+    }
+    CHECK_EQUAL(query(user).handles, most);
+    CHECK_EQUAL(map(first_of_many, large + most * 4096).status, -PVN_E_NO_SPACE);
+    CHECK_EQUAL(unmap(batch[0].handle), 0);
+    auto const again = map(first_of_many, large + most * 4096);
+    CHECK_EQUAL(again.status, 0);
+    CHECK_EQUAL(unmap(again.handle), 0);
+    for (std::uint32_t handle = 0; handle < most; handle += PVN_GRANT_BATCH) {  // they are numbered from 0
+        for (std::uint32_t i = 0; i < PVN_GRANT_BATCH; ++i) {
+            auto const kept = handle + i == sync_handle || handle + i == data_mapping.handle || handle + i == constant_mapping.handle;
+            last[i] = {kept ? PVN_GRANT_NONE : handle + i, 77};
+        }
+        (void)hypercall(PVN_GRANT_UNMAP, reinterpret_cast<std::uint64_t>(last), PVN_GRANT_BATCH);
+    }
+    CHECK_EQUAL(query(user).handles, first_handles);
+
     // Copies, in both directions and of odd sizes.
     auto* const own = static_cast<unsigned char*>(guest::allocate_page());
     auto const local = guest::pfn_of(own) * 4096;

@@ -2,7 +2,7 @@
 // Each allocation of a domain's whole life fails once: whoever asked gets NO_MEMORY, or less than it asked for, and afterwards nothing is missing
 // or left over.  The life is that of a domain as tools make one, and of a vCPU's own tables; it is lived with the first allocation failing,
 // then the second, until one life has fewer allocations than that.
-#include "guest.hpp"
+#include "domains.hpp"
 
 char const guest_name[] = "nth_allocation_fails";
 
@@ -58,24 +58,12 @@ bool fill(std::uint64_t id)
     return done(hypercall(PVN_DOMAIN_EVENT_ALLOC, id, 0));
 }
 
-void destroy(std::uint64_t id)
-{
-    long result;
-    do result = hypercall(PVN_DOMAIN_DESTROY, id);
-    while (result == -PVN_E_AGAIN);
-    CHECK_EQUAL(result, 0);
-}
-
 bool live()
 {
-    pvn_domain_create create{};
-    create.limit = 1024;
-    create.p2m_frames = 4096;
-    create.vcpus = 3;
-    auto const id = hypercall(PVN_DOMAIN_CREATE, in_memory(&create));
+    auto const id = guest::create_domain(1024, 4096, 3);
     if (!done(id)) return false;
     auto const whole = populate(static_cast<std::uint64_t>(id)) && fill(static_cast<std::uint64_t>(id));
-    destroy(static_cast<std::uint64_t>(id));
+    CHECK_EQUAL(guest::destroy_domain(static_cast<std::uint64_t>(id)), 0);
     return whole;
 }
 
@@ -91,6 +79,42 @@ bool own_tables()
     return whole;
 }
 
+// Calls that take one frame or run of frames, and have to be refused without it.
+void alone()
+{
+    auto const refused = [](std::uint64_t number, std::uint64_t a0 = 0, std::uint64_t a1 = 0) {
+        CHECK_EQUAL(hypercall(PVN_SYSTEM_FAIL_ALLOCATION, 1), 0);
+        CHECK_EQUAL(hypercall(number, a0, a1), -PVN_E_NO_MEMORY);
+        CHECK_EQUAL(hypercall(PVN_SYSTEM_FAIL_ALLOCATION, 0), 0);
+    };
+    auto const grants = guest::pfn_of(guest::allocate_page());
+    refused(PVN_GRANT_SET_TABLE, 0, grants);
+    CHECK_EQUAL(hypercall(PVN_GRANT_SET_TABLE, 0, grants), 0);
+    refused(PVN_SYSTEM_TRACE, 1);
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_TRACE, 1), 0);
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_TRACE, 0), 0);
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_FAIL_ALLOCATION, 1), 0);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_AUDIT), 0);  // makes do with less
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_FAIL_ALLOCATION, 0), 0);
+}
+
+// A domain has all there is: whoever asks for more is refused, until it has gone.
+void nothing_left()
+{
+    auto const before = free_frames();
+    auto const id = static_cast<std::uint64_t>(guest::create_domain(before, before, 1));
+    CHECK(id < 256);
+    std::uint64_t given = 0;
+    for (long some = 0; (some = hypercall(PVN_DOMAIN_POPULATE, id, given, 1024)) > 0;) given += static_cast<std::uint64_t>(some);
+    CHECK_EQUAL(free_frames(), 0u);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_POPULATE, id, given, 1), -PVN_E_NO_MEMORY);
+    CHECK_EQUAL(guest::create_domain(1, 1, 1), -PVN_E_NO_MEMORY);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_AUDIT), -PVN_E_NO_MEMORY);
+    CHECK_EQUAL(guest::destroy_domain(id), 0);
+    CHECK_EQUAL(free_frames(), before);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_AUDIT), 0);
+}
+
 }  // namespace
 
 void guest_main()
@@ -99,7 +123,9 @@ void guest_main()
     // The tables for the window, which stay.
     CHECK_EQUAL(guest::map_user(foreign, guest::pfn_of(guest::allocate_page()), 3), 0);
     CHECK_EQUAL(guest::write_entry(guest::entry_of(foreign), 0), 0);
+    alone();
     CHECK(live() && own_tables());
+    nothing_left();
     auto const before = free_frames();
     CHECK(live() && own_tables());
     CHECK_EQUAL(free_frames(), before);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // dom0 asks a domain to switch itself off, and to have another number of vCPUs: refused while the domain does not listen, heard once it does, refused when it has ended, and
 // never understood as anything but the requests that there are.  What was set of the scheduler can be read back.
-#include "guest.hpp"
+#include "domains.hpp"
 
 char const guest_name[] = "requests";
 
@@ -10,13 +10,6 @@ namespace {
 long request(std::uint64_t domain, std::uint64_t what) { return hypercall(PVN_DOMAIN_REQUEST_POWER, domain, what); }
 
 long request_vcpus(std::uint64_t domain, std::uint64_t number) { return hypercall(PVN_DOMAIN_REQUEST_VCPUS, domain, number); }
-
-pvn_domain_info info_of(std::uint64_t domain)
-{
-    pvn_domain_info info{};
-    CHECK_EQUAL(hypercall(PVN_DOMAIN_INFO, domain, reinterpret_cast<std::uint64_t>(&info), 1), 1);
-    return info;
-}
 
 void wait_for(std::uint32_t port, std::uint64_t deadline = 0)
 {
@@ -110,13 +103,13 @@ void guest_main()
     };
     ask_until_heard([] { return request_vcpus(1, 2); });
     ask_until_heard([] { return request(1, PVN_SHUTDOWN_REBOOT); });
-    while ((info_of(1).flags & PVN_DOMAIN_SHUT_DOWN) == 0) {
+    while ((guest::domain_info(1).flags & PVN_DOMAIN_SHUT_DOWN) == 0) {
         wait_for(ended);
         (void)take(ended);
     }
-    CHECK_EQUAL(info_of(1).reason, std::uint32_t{PVN_SHUTDOWN_REBOOT});
+    CHECK_EQUAL(guest::domain_info(1).reason, std::uint32_t{PVN_SHUTDOWN_REBOOT});
     CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_SHUT_DOWN);
     CHECK_EQUAL(request_vcpus(1, 1), -PVN_E_SHUT_DOWN);
-    while (hypercall(PVN_DOMAIN_DESTROY, 1) == -PVN_E_AGAIN) {}
+    CHECK_EQUAL(guest::destroy_domain(1), 0);
     CHECK_EQUAL(request(1, PVN_SHUTDOWN_REBOOT), -PVN_E_NOT_FOUND);
 }
