@@ -12,6 +12,8 @@ A guest ends with a line `PASS: NAME` or `FAIL: what went wrong`.  Its folder te
 
 A panic of the hypervisor fails any guest.  Logs: build/guests/NAME.log; counts: build/results/guests.json, or bochs.json.
 
+A run of all guests ends with `documented_errors`: whether they have met each error that docs/abi has (documented.py).
+
 With --conformance a table says what each guest has shown of a hypervisor to hold, which --image names.
 
 With --bochs MODEL the machine is Bochs with a CPU of that model (`bochs --help cpu` lists them), and GRUB the loader: guests that
@@ -34,6 +36,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import bochs
+import documented
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GUESTS = ROOT / 'tests' / 'guests'
@@ -73,6 +76,7 @@ class Guest:
         self.config = {}
         self.expected, self.unwanted = [], []
         self.broken = None
+        self.met = set()  # errors, {(call, error)}
         self.read()
 
     def suite(self):
@@ -238,6 +242,7 @@ def test(guest, verbose):
         why = guest.judge(lines, timed_out, status)
     seconds = time.monotonic() - started
     if why is None:
+        guest.met = documented.met_in(lines)
         return guest, 'passed', f'  ok {guest.name} {seconds:.1f} s' + ('\n' + '\n'.join(lines) if verbose else '')
     text = [f'  FAILED {guest.name}: {why}']
     text += [f'      | {line}' for line in [line for line in lines if line.strip()][-15:]]
@@ -286,6 +291,12 @@ def main() -> int:
             if outcome == 'failed':
                 failures.append(f'{text.splitlines()[0].strip().removeprefix("FAILED ")} (make test-{guest.suite()} GUEST={guest.name})')
             print(text, flush=True)
+    if not options.names and not options.bochs and not stopping.is_set():
+        wrong = documented.shortcomings(set().union(*(guest.met for guest in guests)))
+        counts['failed' if wrong else 'passed'] += 1
+        failures += [f'documented_errors: {len(wrong)} (tests/guests/documented.py)'] if wrong else []
+        table.append(f'  {"BROKEN" if wrong else "holds":<8}{"documented_errors":<28}Each error that docs/abi has was met by a guest, but those that none can meet.')
+        print('\n'.join(['  FAILED documented_errors', *(f'      | {line}' for line in wrong)]) if wrong else '  ok documented_errors', flush=True)
     if options.conformance:
         print('\n' + '\n'.join(table) + '\n')
     suite = 'bochs' if options.bochs else 'guests'

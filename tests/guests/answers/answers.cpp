@@ -111,4 +111,20 @@ void guest_main()
     CHECK_EQUAL(hypercall(PVN_DOMAIN_GET_CONTEXT, self, 0, place()), -PVN_E_DENIED);
     CHECK_EQUAL(hypercall(PVN_SYSTEM_TRACE_READ, 64, place(), 4), -PVN_E_NOT_FOUND);
     ends_after<pvn_vcpu_info>(0);
+
+    // Nor does one that has nowhere to write to; what it would have taken away is there still, but for what its page says.
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_TRACE, 1ull << PVN_TRACE_HYPERCALL), 0);
+    for (int i = 0; i < 100; ++i) (void)hypercall(PVN_SYSTEM_VERSION);
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_TRACE, 0), 0);
+    for (auto const nowhere : {std::uint64_t{0}, std::uint64_t{PVN_SLOT_VCPU_PAGE}, std::uint64_t{PVN_SLOT_M2P}, 0x0000800000000000ul}) {
+        CHECK_EQUAL(hypercall(PVN_SYSTEM_CONSOLE_READ, nowhere, 1), -PVN_E_BAD_ADDRESS);
+        CHECK_EQUAL(hypercall(PVN_SYSTEM_LOG_READ, nowhere, 16, 0), -PVN_E_BAD_ADDRESS);
+        CHECK_EQUAL(hypercall(PVN_SYSTEM_LOCKS, nowhere, 1), -PVN_E_BAD_ADDRESS);
+        long at = 0;  // whichever CPU has run this
+        for (std::uint64_t cpu = 0; at == 0 && hypercall(PVN_SYSTEM_CPU_INFO, cpu, place(), 1) == 1; ++cpu) at = hypercall(PVN_SYSTEM_TRACE_READ, cpu, nowhere, 4);
+        if (nowhere == 0) CHECK_EQUAL(at, -PVN_E_BAD_ADDRESS);
+    }
+    (void)fresh<char>();
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_LOG_READ, place(), 16, 0), 16);
+    CHECK_EQUAL(memory[0], '(');  // "(pvn) Paravane"
 }

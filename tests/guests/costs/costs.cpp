@@ -68,7 +68,7 @@ void measure(char const* name, Operation operation, std::uint64_t units = 1)
 
 void must(long result) { CHECK_EQUAL(result, 0); }
 
-void queue(pvn_mmu_op* ops, std::uint64_t count) { must(hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(ops), count)); }
+void queue(pvn_mmu_op* ops, std::uint64_t count) { must(raw_hypercall(PVN_MMU_QUEUE, reinterpret_cast<std::uint64_t>(ops), count)); }
 
 // --- this vCPU alone ---
 
@@ -92,9 +92,9 @@ void page_tables()
     bool there = true;
     auto const next = [&] { return (there = !there) ? value : 0; };
 
-    measure("pte_by_address", [&] { must(hypercall(PVN_MMU_UPDATE_VA, address, next())); });
-    measure("pte_by_address_invalidated", [&] { must(hypercall(PVN_MMU_UPDATE_VA, address, next(), PVN_MMU_INVALIDATE)); });
-    measure("pte_write", [&] { must(hypercall(PVN_MMU_WRITE, entry, next(), 0)); });
+    measure("pte_by_address", [&] { must(raw_hypercall(PVN_MMU_UPDATE_VA, address, next())); });
+    measure("pte_by_address_invalidated", [&] { must(raw_hypercall(PVN_MMU_UPDATE_VA, address, next(), PVN_MMU_INVALIDATE)); });
+    measure("pte_write", [&] { must(raw_hypercall(PVN_MMU_WRITE, entry, next(), 0)); });
     static pvn_mmu_op ops[64];
     measure("pte_queue_of_1", [&] {
         ops[0] = {PVN_MMU_OP_WRITE, 0, entry, next(), 0, 0};
@@ -112,8 +112,8 @@ void page_tables()
         ops[0] = {PVN_MMU_OP_WRITE_RUN, 0, entry & ~std::uint64_t{4095}, reinterpret_cast<std::uint64_t>(values), 0, 64};
         queue(ops, 1);
     }, 64);
-    measure("invalidate", [] { must(hypercall(PVN_MMU_INVALIDATE_PAGE, address)); });
-    measure("flush", [] { must(hypercall(PVN_MMU_FLUSH)); });
+    measure("invalidate", [] { must(raw_hypercall(PVN_MMU_INVALIDATE_PAGE, address)); });
+    measure("flush", [] { must(raw_hypercall(PVN_MMU_FLUSH)); });
 
     auto* const table = guest::allocate_page();
     CHECK_EQUAL(guest::protect(table, false), 0);
@@ -129,8 +129,8 @@ void page_tables()
     CHECK_EQUAL(guest::protect(root, false), 0);
     must(guest::promote(guest::pfn_of(root), 4));
     bool second = false;
-    measure("set_root", [&] { must(hypercall(PVN_MMU_SET_ROOT, (second = !second) ? guest::pfn_of(root) : guest::start().tables_pfn)); });
-    must(hypercall(PVN_MMU_SET_ROOT, guest::start().tables_pfn));
+    measure("set_root", [&] { must(raw_hypercall(PVN_MMU_SET_ROOT, (second = !second) ? guest::pfn_of(root) : guest::start().tables_pfn)); });
+    must(raw_hypercall(PVN_MMU_SET_ROOT, guest::start().tables_pfn));
 }
 
 // To itself: a granter costs no other work than another one would.
@@ -141,51 +141,51 @@ void grants()
     auto const* const own = guest::allocate_page();
     auto const word = PVN_GRANT_VALID | std::uint64_t{guest::start().domain_id} << PVN_GRANT_DOMAIN_SHIFT | guest::pfn_of(granted) << PVN_GRANT_PFN_SHIFT;
     for (unsigned i = 0; i < 32; ++i) table[i] = word;
-    must(hypercall(PVN_GRANT_SET_TABLE, 0, guest::pfn_of(table)));
+    must(raw_hypercall(PVN_GRANT_SET_TABLE, 0, guest::pfn_of(table)));
     static pvn_grant_copy copies[32];
     static pvn_grant_map maps[32];
     static pvn_grant_unmap ends[32];
     auto const copy = [&](std::uint64_t count, std::uint16_t bytes) {
         for (std::uint32_t i = 0; i < count; ++i) copies[i] = {guest::pfn_of(own) * 4096, i, guest::start().domain_id, 0, 0, bytes, 0};
-        must(hypercall(PVN_GRANT_COPY, reinterpret_cast<std::uint64_t>(copies), count));
+        must(raw_hypercall(PVN_GRANT_COPY, reinterpret_cast<std::uint64_t>(copies), count));
     };
     measure("grant_copy_of_64_bytes", [&] { copy(1, 64); });
     measure("grant_copy_of_page", [&] { copy(1, 4096); });
     measure("grant_copy_of_32_pages_each", [&] { copy(32, 4096); }, 32);
     measure("grant_map_and_unmap_32_each", [&] {
         for (unsigned i = 0; i < 32; ++i) maps[i] = {guest::start().domain_id, 0, i, address + (100 + i) * 4096, 0, 0};
-        must(hypercall(PVN_GRANT_MAP, reinterpret_cast<std::uint64_t>(maps), 32));
+        must(raw_hypercall(PVN_GRANT_MAP, reinterpret_cast<std::uint64_t>(maps), 32));
         for (unsigned i = 0; i < 32; ++i) ends[i] = {maps[i].handle, 0};
-        must(hypercall(PVN_GRANT_UNMAP, reinterpret_cast<std::uint64_t>(ends), 32));
+        must(raw_hypercall(PVN_GRANT_UNMAP, reinterpret_cast<std::uint64_t>(ends), 32));
     }, 32);
 }
 
 void one_vcpu()
 {
-    measure("empty_hypercall", [] { CHECK_EQUAL(hypercall(PVN_SYSTEM_VERSION), PVN_ABI_VERSION); });
+    measure("empty_hypercall", [] { CHECK_EQUAL(raw_hypercall(PVN_SYSTEM_VERSION), PVN_ABI_VERSION); });
     page_tables();
 
-    auto const port = static_cast<std::uint64_t>(hypercall(PVN_EVENT_BIND_IPI, 0));
-    must(hypercall(PVN_EVENT_UNMASK, port));
+    auto const port = static_cast<std::uint64_t>(raw_hypercall(PVN_EVENT_BIND_IPI, 0));
+    must(raw_hypercall(PVN_EVENT_UNMASK, port));
     guest::vcpu().event_mask = 0;
     upcalls = 0;
-    measure("event_to_self", [&] { must(hypercall(PVN_EVENT_SEND, port)); });
+    measure("event_to_self", [&] { must(raw_hypercall(PVN_EVENT_SEND, port)); });
     CHECK_EQUAL(upcalls, batches * in_batch + 1);
     guest::vcpu().event_mask = 1;
-    must(hypercall(PVN_EVENT_CLOSE, port));
+    must(raw_hypercall(PVN_EVENT_CLOSE, port));
 
     grants();
 
-    measure("yield_alone", [] { must(hypercall(PVN_SCHED_YIELD)); });
-    measure("set_timer", [] { must(hypercall(PVN_VCPU_SET_TIMER, 0)); });
+    measure("yield_alone", [] { must(raw_hypercall(PVN_SCHED_YIELD)); });
+    measure("set_timer", [] { must(raw_hypercall(PVN_VCPU_SET_TIMER, 0)); });
 
     pvn_domain_create create{};
     create.p2m_frames = 4096;
     create.vcpus = 1;
     measure("domain_create_destroy", [&] {
-        auto const id = hypercall(PVN_DOMAIN_CREATE, reinterpret_cast<std::uint64_t>(&create));
+        auto const id = raw_hypercall(PVN_DOMAIN_CREATE, reinterpret_cast<std::uint64_t>(&create));
         CHECK(id > 0);
-        while (hypercall(PVN_DOMAIN_DESTROY, static_cast<std::uint64_t>(id)) == -PVN_E_AGAIN) {}
+        while (raw_hypercall(PVN_DOMAIN_DESTROY, static_cast<std::uint64_t>(id)) == -PVN_E_AGAIN) {}
     });
 }
 
@@ -198,7 +198,7 @@ bool spin, spins;
 void take(std::uint32_t port) { __atomic_fetch_and(&guest::domain().event_pending[port / 64], ~(std::uint64_t{1} << port % 64), __ATOMIC_SEQ_CST); }
 void wait_for(std::uint32_t const& port)
 {
-    must(hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(&port), 1, 0));
+    must(raw_hypercall(PVN_SCHED_POLL, reinterpret_cast<std::uint64_t>(&port), 1, 0));
     take(port);
 }
 
@@ -213,19 +213,19 @@ void wait_for(std::uint32_t const& port)
             asm volatile("pause" : : : "memory");
         }
         guest::store(spins, false);
-        must(hypercall(PVN_EVENT_SEND, to_first));
+        must(raw_hypercall(PVN_EVENT_SEND, to_first));
     }
 }
 
 void pin(std::uint64_t vcpu, std::uint64_t cpus)
 {
-    must(hypercall(PVN_DOMAIN_SET_AFFINITY, guest::start().domain_id, vcpu, cpus, cpus));
-    must(hypercall(PVN_SCHED_YIELD));
+    must(raw_hypercall(PVN_DOMAIN_SET_AFFINITY, guest::start().domain_id, vcpu, cpus, cpus));
+    must(raw_hypercall(PVN_SCHED_YIELD));
 }
 
 void ping_pong()
 {
-    must(hypercall(PVN_EVENT_SEND, to_other));
+    must(raw_hypercall(PVN_EVENT_SEND, to_other));
     wait_for(to_first);
 }
 
@@ -233,8 +233,8 @@ void two_vcpus()
 {
     CHECK_EQUAL(guest::start().vcpus, 2u);
     alignas(8) static std::uint32_t ports[2];
-    ports[0] = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_IPI, other));
-    ports[1] = static_cast<std::uint32_t>(hypercall(PVN_EVENT_BIND_IPI, 0));
+    ports[0] = static_cast<std::uint32_t>(raw_hypercall(PVN_EVENT_BIND_IPI, other));
+    ports[1] = static_cast<std::uint32_t>(raw_hypercall(PVN_EVENT_BIND_IPI, 0));
     to_other = ports[0], to_first = ports[1];
     pin(0, 1);
     guest::start_secondary(other, answerer);
@@ -248,13 +248,13 @@ void two_vcpus()
 
     // With the other one in its guest, on its CPU.
     guest::store(spin, true);
-    must(hypercall(PVN_EVENT_SEND, to_other));
+    must(raw_hypercall(PVN_EVENT_SEND, to_other));
     guest::wait_until([] { return guest::load(spins); });
-    measure("flush_of_other_vcpu", [] { must(hypercall(PVN_MMU_FLUSH_VCPUS, 1 << other, PVN_MMU_FLUSH_ALL)); });
+    measure("flush_of_other_vcpu", [] { must(raw_hypercall(PVN_MMU_FLUSH_VCPUS, 1 << other, PVN_MMU_FLUSH_ALL)); });
     guest::store(spin, false);
     wait_for(to_first);
     // And with it blocked.
-    measure("flush_of_blocked_vcpu", [] { must(hypercall(PVN_MMU_FLUSH_VCPUS, 1 << other, PVN_MMU_FLUSH_ALL)); });
+    measure("flush_of_blocked_vcpu", [] { must(raw_hypercall(PVN_MMU_FLUSH_VCPUS, 1 << other, PVN_MMU_FLUSH_ALL)); });
 }
 
 // --- two domains ---
@@ -268,7 +268,7 @@ void send_and_wait(std::uint32_t port)
 {
     for (std::uint64_t send = port; !came(port); send = 0) {
         guest::vcpu().event_pending = 0;
-        if (!came(port)) must(hypercall(PVN_SCHED_WAIT, send));
+        if (!came(port)) must(raw_hypercall(PVN_SCHED_WAIT, send));
     }
     take(port);
 }
@@ -276,16 +276,16 @@ void send_and_wait(std::uint32_t port)
 // The other domain: offers three ports and answers each event of the last; once the second is pending, by the call that waits for the next.
 [[noreturn]] void answer_domain()
 {
-    CHECK(hypercall(PVN_EVENT_ALLOC, 0) > 0);
-    auto const by_wait = static_cast<std::uint32_t>(hypercall(PVN_EVENT_ALLOC, 0));
+    CHECK(raw_hypercall(PVN_EVENT_ALLOC, 0) > 0);
+    auto const by_wait = static_cast<std::uint32_t>(raw_hypercall(PVN_EVENT_ALLOC, 0));
     alignas(8) static std::uint32_t port;
-    port = static_cast<std::uint32_t>(hypercall(PVN_EVENT_ALLOC, 0));
+    port = static_cast<std::uint32_t>(raw_hypercall(PVN_EVENT_ALLOC, 0));
     wait_for(port);
     for (;;) {
         if (came(by_wait)) {
             send_and_wait(port);
         } else {
-            must(hypercall(PVN_EVENT_SEND, port));
+            must(raw_hypercall(PVN_EVENT_SEND, port));
             wait_for(port);
         }
     }
@@ -294,9 +294,9 @@ void send_and_wait(std::uint32_t port)
 // The next port after `remote` that the other domain offers.
 std::uint32_t bind_after(std::uint64_t& remote)
 {
-    for (;; must(hypercall(PVN_SCHED_YIELD)))
+    for (;; must(raw_hypercall(PVN_SCHED_YIELD)))
         for (auto offered = remote + 1; offered < 16; ++offered)
-            if (auto const port = hypercall(PVN_EVENT_BIND_DOMAIN, partner, offered); port > 0) {
+            if (auto const port = raw_hypercall(PVN_EVENT_BIND_DOMAIN, partner, offered); port > 0) {
                 remote = offered;
                 return static_cast<std::uint32_t>(port);
             }
@@ -304,27 +304,27 @@ std::uint32_t bind_after(std::uint64_t& remote)
 
 void two_domains()
 {
-    must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 1, 1));
+    must(raw_hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 1, 1));
     std::uint64_t remote = 0;
     auto const masked = bind_after(remote);
-    measure("event_to_domain_masked", [&] { must(hypercall(PVN_EVENT_SEND, masked)); });
+    measure("event_to_domain_masked", [&] { must(raw_hypercall(PVN_EVENT_SEND, masked)); });
 
     auto const by_wait = bind_after(remote);
     alignas(8) static std::uint32_t port;
     port = bind_after(remote);
     take(port);  // whoever binds is told that something may have been sent before
     auto const there_and_back = [] {
-        must(hypercall(PVN_EVENT_SEND, port));
+        must(raw_hypercall(PVN_EVENT_SEND, port));
         wait_for(port);
     };
-    auto const on_two_cpus = [] { must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 2, 2)); };
+    auto const on_two_cpus = [] { must(raw_hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 2, 2)); };
     measure("ping_pong_of_domains_on_one_cpu_hop", there_and_back, 2);
     on_two_cpus();
     there_and_back();
     measure("ping_pong_of_domains_on_two_cpus_hop", there_and_back, 2);
 
-    must(hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 1, 1));
-    must(hypercall(PVN_EVENT_SEND, by_wait));
+    must(raw_hypercall(PVN_DOMAIN_SET_AFFINITY, partner, 0, 1, 1));
+    must(raw_hypercall(PVN_EVENT_SEND, by_wait));
     there_and_back();
     auto const waiting = [] { send_and_wait(port); };
     measure("ping_pong_by_wait_on_one_cpu_hop", waiting, 2);

@@ -237,6 +237,11 @@ void page_tables(std::uint64_t id)
     CHECK_EQUAL(ops[count - 2].result, -PVN_E_BUSY);
     CHECK_EQUAL(map_foreign(id, 1, PVN_MAP_READ_ONLY), 0);
     CHECK_EQUAL(reinterpret_cast<std::uint64_t const*>(foreign)[0], 0u);
+    // Of operations as of any queue's.
+    ops[0] = {PVN_MMU_OP_PROMOTE, 0, 1, 1, 0, 0};
+    CHECK_EQUAL(queue(id, 1), -PVN_E_EXISTS);
+    ops[0] = {PVN_MMU_OP_DEMOTE, 0, 16, 0, 0, 0};
+    CHECK_EQUAL(queue(id, 1), -PVN_E_WRONG_TYPE);
     // dom0's own frames are none of the domain's.
     ops[0] = {PVN_MMU_OP_WRITE, 0, 4096, guest::p2m()[guest::pfn_of(guest::allocate_page())] * 4096 | 7, 0, 0};
     CHECK_EQUAL(queue(id, 1), -PVN_E_RANGE);

@@ -112,6 +112,9 @@ void guest_main()
     CHECK_EQUAL(hypercall(PVN_EVENT_BIND_IPI, 64), -PVN_E_NOT_FOUND);
     CHECK_EQUAL(hypercall(PVN_EVENT_ALLOC, 0x7000), -PVN_E_NOT_FOUND);
     CHECK_EQUAL(hypercall(PVN_EVENT_ALLOC, 1ull << 32), -PVN_E_NOT_FOUND);
+    CHECK_EQUAL(hypercall(PVN_EVENT_BIND_DOMAIN, 0x7000, 1), -PVN_E_NOT_FOUND);
+    for (auto const port : {0ul, std::uint64_t{PVN_EVENT_PORTS}, 1ul << 32 | 1, ~0ul}) CHECK_EQUAL(hypercall(PVN_EVENT_BIND_DOMAIN, self, port), -PVN_E_INVALID);
+    CHECK_EQUAL(hypercall(PVN_EVENT_BIND_DOMAIN, self, 1000), -PVN_E_NOT_FOUND);
     for (auto const call : {PVN_EVENT_CLOSE, PVN_EVENT_SEND, PVN_EVENT_UNMASK, PVN_EVENT_BIND_VCPU}) {
         auto const number = static_cast<std::uint64_t>(call);
         CHECK_EQUAL(hypercall(number, 1000), -PVN_E_NOT_FOUND);
@@ -134,5 +137,9 @@ void guest_main()
         last = port;
     }
     CHECK(count > 1000 && last == PVN_EVENT_PORTS - 1);
+    CHECK_EQUAL(hypercall(PVN_EVENT_BIND_DOMAIN, self, static_cast<std::uint64_t>(last)), -PVN_E_NO_SPACE);
+    CHECK_EQUAL(hypercall(PVN_EVENT_BIND_VIRQ, PVN_VIRQ_DEBUG, 0), -PVN_E_NO_SPACE);
+    CHECK_EQUAL(hypercall(PVN_EVENT_BIND_IPI, 0), -PVN_E_NO_SPACE);
+    CHECK_EQUAL(status(static_cast<std::uint64_t>(last)).state, std::uint32_t{PVN_PORT_UNBOUND});
     CHECK_EQUAL(upcalls, 3);
 }

@@ -143,6 +143,7 @@ void user_main()
     CHECK_EQUAL(query(user).handles, 3u);
     pvn_grant_info info{};
     CHECK_EQUAL(hypercall(PVN_GRANT_QUERY, granter, reinterpret_cast<std::uint64_t>(&info)), -PVN_E_DENIED);
+    for (auto const address : {0ul, PVN_SLOT_DOMAIN_PAGE, 0x0000800000000000ul}) CHECK_EQUAL(hypercall(PVN_GRANT_QUERY, user, address), -PVN_E_BAD_ADDRESS);
 
     // What must not be mapped, and where.
     CHECK_EQUAL(map(others_ref, place(4)).status, -PVN_E_DENIED);

@@ -108,6 +108,8 @@ void guest_main()
         CHECK_EQUAL(operation(kind, root, 0, 1), -PVN_E_INVALID);
         CHECK_EQUAL(operation(kind, root, 0, 0, 1), -PVN_E_INVALID);
     }
+    // A mask of vCPUs with one that there is not.
+    for (auto const vcpu : {guest::start().vcpus + 0u, 63u}) CHECK_EQUAL(operation(PVN_MMU_OP_FLUSH_VCPUS, 1 | 1ul << vcpu, PVN_MMU_FLUSH_ALL), -PVN_E_NOT_FOUND);
     // Runs: empty, too long, past the end of the table, of values that cannot be read or are not aligned, with unknown flags.
     static std::uint64_t values[PVN_MMU_RUN_MAX + 1];
     auto const run = [&](std::uint64_t at, std::uint64_t where, std::uint32_t count, std::uint32_t flags, long error, std::uint32_t done) {

@@ -37,7 +37,11 @@ void guest_main()
 
     // Device memory, and frames beyond all memory.
     for (auto const address : {0xb8000ul, 0xfec00000ul, 0xfee00000ul, 0xe0000000ul, 0xfffff000ul, 0x100000000ul, frames * 4096, 0xfffff0000ul})
-        for (auto const flags : {1u, 3u, 0x1bu}) CHECK_EQUAL(guest::write_entry(leaf, address | flags), -PVN_E_RANGE);
+        for (auto const flags : {1u, 3u, 0x1bu}) {
+            CHECK_EQUAL(guest::write_entry(leaf, address | flags), -PVN_E_RANGE);
+            CHECK_EQUAL(hypercall(PVN_MMU_UPDATE_VA, base + 0x1000, address | flags, 0), -PVN_E_RANGE);
+            CHECK_EQUAL(hypercall(PVN_MMU_WRITE, leaf, address | flags, 0), -PVN_E_RANGE);
+        }
     CHECK_EQUAL(guest::read_entry(leaf), 0u);
 
     // As a table, and as the name of a table.

@@ -63,9 +63,9 @@ void guest_main()
             }
             auto* const calls = reinterpret_cast<pvn_call*>(buffer);
             for (unsigned i = 0; n == PVN_MULTI && i < 16; ++i) calls[i].number = numbers[random.below(sizeof numbers / sizeof numbers[0])];
-            (void)hypercall(n, reinterpret_cast<std::uint64_t>(buffer), 1 + random.below(16));
+            (void)raw_hypercall(n, reinterpret_cast<std::uint64_t>(buffer), 1 + random.below(16));
         } else {
-            (void)hypercall(n, value(), value(), value(), value(), value(), value());
+            (void)raw_hypercall(n, value(), value(), value(), value(), value(), value());
         }
     }
     guest::say("went on to the end");

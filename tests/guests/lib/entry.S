@@ -22,9 +22,9 @@ guest_entry:
     jmp 1b
 
 .text
-// long hypercall(number, a0..a5)
-.global hypercall
-hypercall:
+// long raw_hypercall(number, a0..a5)
+.global raw_hypercall
+raw_hypercall:
     push %rbp
     mov %rsp, %rbp
     mov %rdi, %rax

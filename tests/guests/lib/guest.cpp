@@ -50,7 +50,32 @@ struct Recovery {
 } recovery;
 alignas(16) char resume_stack[8192];
 
+// By family and operation of the call: a bit for each error.
+constexpr std::size_t families = 12, operations = 32;
+std::uint64_t met[families][operations][2];
+
+void note(std::uint64_t number, long result)
+{
+    auto const family = number >> 8, operation = number & 0xff;
+    auto const error = static_cast<std::uint64_t>(-result);
+    if (family < families && operation < operations && error < 128)
+        __atomic_fetch_or(&met[family][operation][error / 64], std::uint64_t{1} << error % 64, __ATOMIC_RELAXED);
+}
+
 }  // namespace
+
+void note_errors(std::uint64_t number, std::uint64_t list, std::uint64_t count, long result)
+{
+    if (result == -PVN_E_NOT_IMPLEMENTED && number != PVN_MMU_QUEUE && number != PVN_DOMAIN_MMU_QUEUE) return;  // no call
+    if (result < 0) return note(number, result);
+    auto const each = [&]<class Element>(Element const* element) {
+        for (std::uint64_t i = 0; i < count; ++i)
+            if (element[i].status < 0) note(number, element[i].status);
+    };
+    if (number == PVN_GRANT_MAP) each(reinterpret_cast<pvn_grant_map const*>(list));
+    if (number == PVN_GRANT_UNMAP) each(reinterpret_cast<pvn_grant_unmap const*>(list));
+    if (number == PVN_GRANT_COPY) each(reinterpret_cast<pvn_grant_copy const*>(list));
+}
 
 pvn_start_info const& start() { return *info; }
 
@@ -63,8 +88,30 @@ void print_hex(std::uint64_t value)
     print({text, 18});
 }
 
+// One line for each, as many as go into one call.
+void list_errors()
+{
+    char text[4096];
+    std::size_t end = 0;
+    auto const add_hex = [&](std::uint64_t value) {
+        for (int shift = 8; shift >= 0; shift -= 4) text[end++] = "0123456789abcdef"[value >> shift & 15];
+    };
+    constexpr std::string_view before = "error ";
+    for (std::uint64_t number = 0; number < families << 8; ++number) {
+        if ((number & 0xff) >= operations) continue;
+        for (std::uint64_t error = 0; error < 128; ++error) {
+            if ((met[number >> 8][number & 0xff][error / 64] >> error % 64 & 1) == 0) continue;
+            if (end + 16 > sizeof text) print({text, end}), end = 0;
+            for (auto const c : before) text[end++] = c;
+            add_hex(number), text[end++] = ' ', add_hex(error), text[end++] = '\n';
+        }
+    }
+    if (end != 0) print({text, end});
+}
+
 void pass()
 {
+    list_errors();
     // In one call, so that what other domains say does not come in between.
     char line[80] = "PASS: ";
     std::size_t end = 6;

@@ -9,10 +9,14 @@
 
 #include "paravane/hypercall.h"
 
-extern "C" long hypercall(std::uint64_t number, std::uint64_t a0 = 0, std::uint64_t a1 = 0, std::uint64_t a2 = 0, std::uint64_t a3 = 0,
-                          std::uint64_t a4 = 0, std::uint64_t a5 = 0);
+extern "C" long raw_hypercall(std::uint64_t number, std::uint64_t a0 = 0, std::uint64_t a1 = 0, std::uint64_t a2 = 0, std::uint64_t a3 = 0,
+                              std::uint64_t a4 = 0, std::uint64_t a5 = 0);
 
 namespace guest {
+
+// Errors that calls, and elements of grant lists, came back with.  pass() lists them: run.py looks whether each that is documented was met.
+void note_errors(std::uint64_t number, std::uint64_t list, std::uint64_t count, long result);
+void list_errors();  // for guests that end otherwise
 
 struct Registers {
     std::uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
@@ -100,6 +104,14 @@ inline std::uint64_t flags_register()
 }
 
 }  // namespace guest
+
+inline long hypercall(std::uint64_t number, std::uint64_t a0 = 0, std::uint64_t a1 = 0, std::uint64_t a2 = 0, std::uint64_t a3 = 0, std::uint64_t a4 = 0,
+                      std::uint64_t a5 = 0)
+{
+    auto const result = raw_hypercall(number, a0, a1, a2, a3, a4, a5);
+    if (result != 0) [[unlikely]] guest::note_errors(number, a0, a1, result);
+    return result;
+}
 
 #define GUEST_PATTERN                                                                                                  \
     "movabs $0xa0a0a0a0a0a0a0a0, %rax; movabs $0xa1a1a1a1a1a1a1a1, %rbx; movabs $0xa2a2a2a2a2a2a2a2, %rcx\n"           \

@@ -10,9 +10,29 @@ namespace {
 constexpr std::uint64_t cpus = 4;
 std::uint64_t turns[64];
 
+long use(std::uint64_t id, std::uint64_t on) { return hypercall(PVN_SYSTEM_SET_CPU, id, on); }
+long take_cpu(std::uint64_t to, std::uint64_t id) { return hypercall(PVN_SYSTEM_POOL_TAKE_CPU, to, id); }
+
+// Two vCPUs that want the last processor, now here and now there, are in each other's way until each has been told so.
+bool together, told_of_taking, told_of_using;
+void want_the_last()
+{
+    for (std::uint64_t to = 0; !(guest::load(told_of_taking) && guest::load(told_of_using)); to ^= 1) {
+        auto const taken = take_cpu(to, cpus - 1);
+        CHECK(taken == 0 || taken == -PVN_E_EXISTS || taken == -PVN_E_AGAIN);
+        if (taken == -PVN_E_AGAIN) guest::store(told_of_taking, true);
+        auto const used = use(cpus - 1, 1);
+        CHECK(used == -PVN_E_EXISTS || used == -PVN_E_AGAIN);
+        if (used == -PVN_E_AGAIN) guest::store(told_of_using, true);
+    }
+}
+
 [[noreturn]] void spin(std::uint64_t number)
 {
-    for (;;) __atomic_fetch_add(&turns[number], 1, __ATOMIC_SEQ_CST);
+    for (;;) {
+        __atomic_fetch_add(&turns[number], 1, __ATOMIC_SEQ_CST);
+        if (number == 1 && guest::load(together)) want_the_last();
+    }
 }
 
 std::uint64_t address(auto& object) { return reinterpret_cast<std::uint64_t>(&object); }
@@ -36,8 +56,6 @@ pvn_pool_info pool(std::uint64_t id)
     return info;
 }
 long pin(std::uint64_t vcpu, std::uint64_t hard) { return hypercall(PVN_DOMAIN_SET_AFFINITY, 0, vcpu, hard, ~0ull); }
-long use(std::uint64_t id, std::uint64_t on) { return hypercall(PVN_SYSTEM_SET_CPU, id, on); }
-long take_cpu(std::uint64_t to, std::uint64_t id) { return hypercall(PVN_SYSTEM_POOL_TAKE_CPU, to, id); }
 long take_domain(std::uint64_t domain, std::uint64_t to) { return hypercall(PVN_DOMAIN_TAKE_TO_POOL, domain, to); }
 long create(std::uint64_t policy) { return hypercall(PVN_SYSTEM_POOL_CREATE, policy); }
 long destroy(std::uint64_t id) { return hypercall(PVN_SYSTEM_POOL_DESTROY, id); }
@@ -155,6 +173,11 @@ void guest_main()
         if (round % 2 == 0) CHECK_EQUAL(take_domain(0, 0), 0);
         CHECK_EQUAL(take_cpu(0, id), 0);
     }
+    guest::store(together, true);
+    want_the_last();
+    guest::store(together, false);
+    all_go_on();  // the other one has come out of it, too
+    CHECK(take_cpu(0, cpus - 1) == 0 || pool(0).cpus == 15);
     all_go_on();
     CHECK_EQUAL(destroy(1), 0);
     for (std::uint64_t n = 1; n < count; ++n) CHECK_EQUAL(hypercall(PVN_VCPU_DOWN, n), 0);

@@ -48,6 +48,20 @@ void guest_main()
     asm volatile("out %%al, $0x21" : : "a"(0));
     asm volatile("hlt");  // masked: at once
 
+    // XCR0 has one value: it is Paravane's.
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    auto const xcr0 = std::uint64_t{high} << 32 | low;
+    CHECK_EQUAL(xcr0 & ~0xe7ul, 0u);
+    CHECK_EQUAL(xcr0 & 3, 3u);
+    asm volatile("xsetbv" : : "a"(low), "d"(high), "c"(0));
+    CHECK_EQUAL(hypercall(PVN_VCPU_SET_XCR0, xcr0), 0);
+    for (auto const value : {0ul, 1ul, xcr0 ^ 2, xcr0 | 8, xcr0 | 1ul << 9, xcr0 | 1ul << 32, ~0ul}) {
+        CHECK_EQUAL(hypercall(PVN_VCPU_SET_XCR0, value), -PVN_E_INVALID);
+        CHECK_EQUAL(guest::catch_trap([=] { asm volatile("xsetbv" : : "a"(value), "d"(value >> 32), "c"(0)); }).vector, 13);
+    }
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    CHECK_EQUAL(std::uint64_t{high} << 32 | low, xcr0);
+
     FAULTS("mov $0xc0000082, %%ecx; rdmsr");
     FAULTS("mov $0xc0000082, %%ecx; xor %%eax, %%eax; xor %%edx, %%edx; wrmsr");
     FAULTS("mov $0xc0000100, %%ecx; xor %%eax, %%eax; mov $0x8000, %%edx; wrmsr");  // not canonical
