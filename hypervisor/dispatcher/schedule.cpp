@@ -129,15 +129,16 @@ void send_away_if_unwelcome(Vcpu const& vcpu)
 void link(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
     vcpu.home_next = queue.first;
+    vcpu.home_link = &queue.first;
+    if (queue.first != nullptr) queue.first->home_link = &vcpu.home_next;
     queue.first = &vcpu;
     send_away_if_unwelcome(vcpu);  // things may have changed while it was on its way
 }
 
 void unlink(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
-    auto** link = &queue.first;
-    while (*link != &vcpu) link = &(*link)->home_next;
-    *link = vcpu.home_next;
+    *vcpu.home_link = vcpu.home_next;
+    if (vcpu.home_next != nullptr) vcpu.home_next->home_link = vcpu.home_link;
 }
 
 void leave_home(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
@@ -268,20 +269,22 @@ void fire_due(std::uint64_t now)
 
 void put_away(Vcpu& vcpu);
 
-// vCPUs that may not be here any more, because of affinity or pool or because this CPU is to run none, find another home.
-void send_away()
+// vCPUs that may not be here any more, because of affinity or pool or because this CPU is to run none, find another home.  Not too many at once:
+// true if there may be more.
+bool send_some_away()
 {
+    constexpr int at_once = 8;
     auto& self = this_cpu();
     auto& queue = queues[self.id];
     if (auto* const current = self.current.load(); current != nullptr && current->active == self.id && !may_be_on(*current, self.id)) put_away(*current);
-    for (;;) {
+    for (int sent = 0; sent < at_once; ++sent) {
         Vcpu* found = nullptr;
         auto target = no_cpu;
         {
             Guard const guard{queue.lock};
             for (auto* vcpu = queue.first; vcpu != nullptr && found == nullptr; vcpu = vcpu->home_next)
                 if (!may_be_on(*vcpu, self.id)) found = vcpu;
-            if (found == nullptr) return;
+            if (found == nullptr) return false;
             target = sched::balance::choose_home(pools::of(*found), found->entity.affinity());
             auto const now = charge(queue);
             if (queue.running == found) enter_state(*found, PVN_RUNSTATE_RUNNABLE, now);
@@ -291,6 +294,7 @@ void send_away()
         }
         arrive(*found, target);
     }
+    return true;
 }
 
 // The queue begins anew in its new pool, once nobody has his home here.
@@ -598,7 +602,11 @@ void choose()
         Vcpu* next = nullptr;
         bool loaded = false;
         standstill::stand_if_asked();
-        if (self.send_away.exchange(false) || self.parked || queue.moving) send_away();
+        if (self.send_away.exchange(false) || self.parked || queue.moving)
+            while (send_some_away()) {
+                let_interrupts_in();
+                self.stay.count_exit();  // nothing is held here
+            }
         if (queue.moving) change_pool();
         if (!self.parked && !queue.moving) take_over();
         {

@@ -25,6 +25,7 @@ struct Vcpu {
     // What its home CPU's run queue guards (dispatcher/run_queue.hpp).
     sched::Entity entity{};      // first: the run queue hands entities back
     Vcpu* home_next{};           // of those with the same home
+    Vcpu** home_link{};          // what points to this one there
     VcpuState state{VcpuState::offline};
     GuestTimer timer{};
     std::uint64_t poll_deadline{};

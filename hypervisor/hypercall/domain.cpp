@@ -120,9 +120,14 @@ Outcome domain_info(Vcpu& vcpu, Arguments const& a)
 {
     if (a[0] >= domain_limit) return 0;
     GuestOut<pvn_domain_info> const out{vcpu, a[1]};
-    std::int64_t filled = 0;
-    for (auto* domain = domains::first_from(static_cast<std::uint32_t>(a[0])); domain != nullptr && static_cast<std::uint64_t>(filled) < a[2];
+    // What is done: how many are filled, and, below that, from which id on to look for more.
+    constexpr std::uint64_t ids = 2 * domain_limit;
+    auto const done = a.progress.done;
+    auto filled = std::min<std::uint64_t>(done / ids, domain_limit);
+    auto const from = done == 0 ? a[0] : done % ids;
+    for (auto* domain = domains::first_from(static_cast<std::uint32_t>(from)); domain != nullptr && filled < a[2];
          domain = domains::first_from(domain->id.raw() + 1u)) {
+        if (a.progress.time_is_up() && domain->id.raw() != from) return a.progress.stop(filled * ids + domain->id.raw());
         pvn_domain_info info{};
         info.id = domain->id.raw();
         bool running = false, waiting = true;
@@ -146,10 +151,10 @@ Outcome domain_info(Vcpu& vcpu, Arguments const& a)
         std::ranges::copy(domain->last_words, info.last_words);
         info.rip = domain->last_rip;
         info.rsp = domain->last_rsp;
-        PVN_CHECK(out.write(info, static_cast<std::uint64_t>(filled)));
+        PVN_CHECK(out.write(info, filled));
         ++filled;
     }
-    return filled;
+    return static_cast<std::int64_t>(filled);
 }
 
 Outcome domain_set_limit(Vcpu&, Arguments const& a)

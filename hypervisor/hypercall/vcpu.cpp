@@ -39,7 +39,7 @@ Outcome vcpu_set_descriptor(Vcpu& vcpu, Arguments const& a)
 
 Outcome vcpu_set_ldt(Vcpu& vcpu, Arguments const& a)
 {
-    PVN_CHECK(ldt::set(vcpu, a[0], a[1]));
+    PVN_CHECK(ldt::set(vcpu, a[0], a[1], schedule::let_interrupts_in));
     return 0;
 }
 

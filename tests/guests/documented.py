@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The errors that docs/abi promises, call by call, and those that the test guests have met: so that none is written down and never tried, or tried and not written down.
+And the calls whose time without interrupts was measured: so that none is left out.
 
 A page documents the calls of its family.  An error is one of its call if it stands in the call's row of a table, or in the text or a table below a heading that
 names the call; below a heading that names several, text is about all of them, and a row about its own.  What a page says once for all of its calls is in SAID_ONCE.
@@ -25,7 +26,11 @@ NOT_MET = {
     ('PVN_GRANT_COPY', 'AGAIN'): 'likewise',
 }
 
+# Their time is not bounded, or not measured.
+NOT_MEASURED = {'PVN_SCHED_SHUTDOWN': 'it does not return'}
+
 MET = re.compile(r'\berror ([0-9a-f]{3}) ([0-9a-f]{3})$')
+MEASURED = re.compile(r'\blatency ([0-9a-f]{3}) \d+ ')
 
 
 def numbers(header, pattern):
@@ -86,6 +91,18 @@ def met_in(lines):
     calls, errors = ({number: name for name, number in table.items()} for table in (CALLS, ERRORS))
     pairs = ((int(match[1], 16), int(match[2], 16)) for line in lines if (match := MET.search(line.strip())))
     return {(calls[call], errors[error]) for call, error in pairs if call in calls and error in errors}
+
+
+def measured_in(lines):
+    """The calls that a guest has measured."""
+    calls = {number: name for name, number in CALLS.items()}
+    return {calls.get(int(match[1], 16)) for line in lines if (match := MEASURED.search(line))}
+
+
+def unmeasured(measured):
+    """What is wrong, a line each."""
+    return ([f'{call}: nothing says how long it keeps interrupts off' for call in sorted(CALLS.keys() - measured - NOT_MEASURED.keys())] +
+            [f'{call}: was measured, or there is none; documented.py says that it cannot be' for call in sorted(NOT_MEASURED.keys() & measured | NOT_MEASURED.keys() - CALLS.keys())])
 
 
 def shortcomings(met):

@@ -12,7 +12,8 @@ A guest ends with a line `PASS: NAME` or `FAIL: what went wrong`.  Its folder te
 
 A panic of the hypervisor fails any guest.  Logs: build/guests/NAME.log; counts: build/results/guests.json, or bochs.json.
 
-A run of all guests ends with `documented_errors`: whether they have met each error that docs/abi has (documented.py).
+A run of all guests ends with `documented_errors`: whether they have met each error that docs/abi has, and `every_latency`: whether the time of each
+call was measured (documented.py).
 
 With --conformance a table says what each guest has shown of a hypervisor to hold, which --image names.
 
@@ -76,7 +77,7 @@ class Guest:
         self.config = {}
         self.expected, self.unwanted = [], []
         self.broken = None
-        self.met = set()  # errors, {(call, error)}
+        self.met, self.measured = set(), set()  # errors, {(call, error)}; calls
         self.read()
 
     def suite(self):
@@ -242,7 +243,7 @@ def test(guest, verbose):
         why = guest.judge(lines, timed_out, status)
     seconds = time.monotonic() - started
     if why is None:
-        guest.met = documented.met_in(lines)
+        guest.met, guest.measured = documented.met_in(lines), documented.measured_in(lines)
         return guest, 'passed', f'  ok {guest.name} {seconds:.1f} s' + ('\n' + '\n'.join(lines) if verbose else '')
     text = [f'  FAILED {guest.name}: {why}']
     text += [f'      | {line}' for line in [line for line in lines if line.strip()][-15:]]
@@ -292,11 +293,15 @@ def main() -> int:
                 failures.append(f'{text.splitlines()[0].strip().removeprefix("FAILED ")} (make test-{guest.suite()} GUEST={guest.name})')
             print(text, flush=True)
     if not options.names and not options.bochs and not stopping.is_set():
-        wrong = documented.shortcomings(set().union(*(guest.met for guest in guests)))
-        counts['failed' if wrong else 'passed'] += 1
-        failures += [f'documented_errors: {len(wrong)} (tests/guests/documented.py)'] if wrong else []
-        table.append(f'  {"BROKEN" if wrong else "holds":<8}{"documented_errors":<28}Each error that docs/abi has was met by a guest, but those that none can meet.')
-        print('\n'.join(['  FAILED documented_errors', *(f'      | {line}' for line in wrong)]) if wrong else '  ok documented_errors', flush=True)
+        together = (('documented_errors', documented.shortcomings(set().union(*(guest.met for guest in guests))),
+                     'Each error that docs/abi has was met by a guest, but those that none can meet.'),
+                    ('every_latency', documented.unmeasured(set().union(*(guest.measured for guest in guests))),
+                     'The time that each call keeps interrupts off was measured.'))
+        for name, wrong, promise in together:
+            counts['failed' if wrong else 'passed'] += 1
+            failures += [f'{name}: {len(wrong)} lines (tests/guests/documented.py)'] if wrong else []
+            table.append(f'  {"BROKEN" if wrong else "holds":<8}{name:<28}{promise}')
+            print('\n'.join([f'  FAILED {name}', *(f'      | {line}' for line in wrong)]) if wrong else f'  ok {name}', flush=True)
     if options.conformance:
         print('\n' + '\n'.join(table) + '\n')
     suite = 'bochs' if options.bochs else 'guests'

@@ -24,7 +24,7 @@ void free_pages(Pages const& pages)
         if (page != 0) free_own_frame(page);
 }
 
-Result<void> fill(Vcpu const& vcpu, Pages& pages, std::uint64_t address, std::uint64_t entries)
+Result<void> fill(Vcpu const& vcpu, Pages& pages, std::uint64_t address, std::uint64_t entries, void (*breathe)())
 {
     for (std::uint64_t i = 0; i < entries; i += per_page) {
         auto const here = std::min(per_page, entries - i);
@@ -34,17 +34,18 @@ Result<void> fill(Vcpu const& vcpu, Pages& pages, std::uint64_t address, std::ui
         auto* const table = static_cast<std::uint64_t*>(physical_pointer(page));
         PVN_CHECK(guest::copy(vcpu, address + i * 8, table, here * 8, guest::Access::read));
         for (std::uint64_t k = 0; k < here; ++k) table[k] = PVN_TRY(descriptor::of_local_table(table[k]));
+        breathe();
     }
     return {};
 }
 
 }  // namespace
 
-Result<void> set(Vcpu& vcpu, std::uint64_t address, std::uint64_t entries)
+Result<void> set(Vcpu& vcpu, std::uint64_t address, std::uint64_t entries, void (*breathe)())
 {
     if (address % page_size != 0 || entries > most_entries || (address == 0) != (entries == 0)) return Fail{Error::invalid};
     Pages pages{};
-    if (auto const filled = fill(vcpu, pages, address, entries); !filled) {
+    if (auto const filled = fill(vcpu, pages, address, entries, breathe); !filled) {
         free_pages(pages);
         return filled;
     }

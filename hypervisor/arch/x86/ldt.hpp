@@ -17,7 +17,8 @@ inline constexpr std::uint64_t most_entries = 8192;
 
 // Replaces the table of the running vCPU by `entries` descriptors at `address` of its memory; 0, 0: none.
 // invalid: alignment or number; no_memory; bad_address; invalid: a descriptor that a guest may not have.  Nothing has changed then.
-Result<void> set(Vcpu&, std::uint64_t address, std::uint64_t entries);
+// `breathe` is called now and then, with no lock held, and may let interrupts in.
+Result<void> set(Vcpu&, std::uint64_t address, std::uint64_t entries, void (*breathe)());
 // This CPU uses that vCPU's table from now on.  The hypervisor root is loaded.
 void load(Vcpu const&);
 // Gives the memory back; no CPU uses the table.
