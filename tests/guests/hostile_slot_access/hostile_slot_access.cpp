@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What of the slot is read-only stays so for ring 1: text, vDSO, CPU tables, P2M and M2P.  Stores fault, are not emulated, and change
-// nothing.
+// nothing.  Nothing but text and vDSO can be executed, least of all what can be written.
 #include "hostile.hpp"
 
 char const guest_name[] = "hostile_slot_access";
@@ -28,6 +28,15 @@ void guest_main()
         // Bit 63 of what is loaded into CR3: whether the way in forgets (docs/invariants.md).
         CHECK_EQUAL(*p & ~(std::uint64_t{1} << 63), before & ~(std::uint64_t{1} << 63));
         CHECK_EQUAL(hypercall(PVN_MMU_UPDATE_VA, place, 3, 0), -PVN_E_BAD_ADDRESS);
+    }
+    // Data, read-only or not: an instruction fetch faults.
+    for (auto const place : {std::uint64_t{PVN_SLOT_CPU_TABLES}, PVN_SLOT_CPU_TABLES + 0x1000, PVN_SLOT_CPU_TABLES + 0x2000, PVN_SLOT_CPU_TABLES + 0x3000, PVN_SLOT_CPU_TABLES + 0x4000,
+                             PVN_SLOT_CPU_TABLES + 0x6000, PVN_SLOT_ENTRY_STACKS + 0x1000, PVN_SLOT_ENTRY_STACKS + 0x3000, PVN_SLOT_ENTRY_STACKS + 0x5000, PVN_SLOT_ENTRY_STACKS + 0x7000,
+                             PVN_SLOT_ENTRY_STACKS + 0x9000, std::uint64_t{PVN_SLOT_VCPU_PAGE}, std::uint64_t{PVN_SLOT_DOMAIN_PAGE}, std::uint64_t{PVN_SLOT_P2M}, std::uint64_t{PVN_SLOT_M2P}}) {
+        auto const caught = guest::catch_trap([=] { asm volatile("call *%0" : : "r"(place) : "memory"); });
+        CHECK_EQUAL(caught.vector, 14);
+        CHECK_EQUAL(caught.error, 0x11u);  // a fetch, from a page that is present
+        CHECK_EQUAL(caught.address, place);
     }
     // Ring 1 cannot make them writable either, nor load tables of its own.
     for (auto const code : {0, 1, 2, 3, 4}) {

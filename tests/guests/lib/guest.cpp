@@ -50,24 +50,27 @@ struct Recovery {
 } recovery;
 alignas(16) char resume_stack[8192];
 
-// By family and operation of the call: a bit for each error.
+// By family and operation of the call: a bit for each error, and bit 0 for none.
 constexpr std::size_t families = 12, operations = 32;
 std::uint64_t met[families][operations][2];
 
 void note(std::uint64_t number, long result)
 {
     auto const family = number >> 8, operation = number & 0xff;
-    auto const error = static_cast<std::uint64_t>(-result);
-    if (family < families && operation < operations && error < 128)
-        __atomic_fetch_or(&met[family][operation][error / 64], std::uint64_t{1} << error % 64, __ATOMIC_RELAXED);
+    auto const error = result < 0 ? static_cast<std::uint64_t>(-result) : 0;
+    if (family >= families || operation >= operations || error >= 128) return;
+    auto& word = met[family][operation][error / 64];
+    auto const bit = std::uint64_t{1} << error % 64;
+    if ((word & bit) == 0) __atomic_fetch_or(&word, bit, __ATOMIC_RELAXED);
 }
 
 }  // namespace
 
-void note_errors(std::uint64_t number, std::uint64_t list, std::uint64_t count, long result)
+void note_result(std::uint64_t number, std::uint64_t list, std::uint64_t count, long result)
 {
     if (result == -PVN_E_NOT_IMPLEMENTED && number != PVN_MMU_QUEUE && number != PVN_DOMAIN_MMU_QUEUE) return;  // no call
-    if (result < 0) return note(number, result);
+    note(number, result);
+    if (result <= 0) return;
     auto const each = [&]<class Element>(Element const* element) {
         for (std::uint64_t i = 0; i < count; ++i)
             if (element[i].status < 0) note(number, element[i].status);
@@ -89,14 +92,14 @@ void print_hex(std::uint64_t value)
 }
 
 // One line for each, as many as go into one call.
-void list_errors()
+void list_results()
 {
     char text[4096];
     std::size_t end = 0;
     auto const add_hex = [&](std::uint64_t value) {
         for (int shift = 8; shift >= 0; shift -= 4) text[end++] = "0123456789abcdef"[value >> shift & 15];
     };
-    constexpr std::string_view before = "error ";
+    constexpr std::string_view before = "met ";
     for (std::uint64_t number = 0; number < families << 8; ++number) {
         if ((number & 0xff) >= operations) continue;
         for (std::uint64_t error = 0; error < 128; ++error) {
@@ -111,7 +114,7 @@ void list_errors()
 
 void pass()
 {
-    list_errors();
+    list_results();
     // In one call, so that what other domains say does not come in between.
     char line[80] = "PASS: ";
     std::size_t end = 6;

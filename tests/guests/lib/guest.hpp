@@ -14,9 +14,9 @@ extern "C" long raw_hypercall(std::uint64_t number, std::uint64_t a0 = 0, std::u
 
 namespace guest {
 
-// Errors that calls, and elements of grant lists, came back with.  pass() lists them: run.py looks whether each that is documented was met.
-void note_errors(std::uint64_t number, std::uint64_t list, std::uint64_t count, long result);
-void list_errors();  // for guests that end otherwise
+// What calls, and elements of grant lists, came back with: an error, or 0 for none.  pass() lists them: run.py looks whether each that is documented was met.
+void note_result(std::uint64_t number, std::uint64_t list, std::uint64_t count, long result);
+void list_results();  // for guests that end otherwise
 
 struct Registers {
     std::uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
@@ -109,7 +109,7 @@ inline long hypercall(std::uint64_t number, std::uint64_t a0 = 0, std::uint64_t 
                       std::uint64_t a5 = 0)
 {
     auto const result = raw_hypercall(number, a0, a1, a2, a3, a4, a5);
-    if (result != 0) [[unlikely]] guest::note_errors(number, a0, a1, result);
+    guest::note_result(number, a0, a1, result);
     return result;
 }
 
