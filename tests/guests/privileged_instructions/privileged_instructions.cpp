@@ -32,6 +32,10 @@ void guest_main()
     asm volatile("mov %0, %%cr3" : : "r"(v) : "memory");
     asm volatile("mov %%cr4, %0" : "=r"(v));
     CHECK_EQUAL(v & 0x20, 0x20u);
+    // What CPUID and CR4 say of FSGSBASE is so.  [sdm/2] CPUID, leaf 7: EBX bit 0
+    std::uint32_t leaf = 7, features, sub = 0, rest;
+    asm("cpuid" : "+a"(leaf), "=b"(features), "+c"(sub), "=d"(rest));
+    CHECK((features & 1) != 0 && (v & 1 << 16) != 0);
     asm volatile("mov %%cr8, %0" : "=r"(v));
     CHECK_EQUAL(v, 0u);
     asm volatile("wbinvd; clts; invlpg (%0); invlpg 64(%0); invlpg 8(%0,%1,8)" : : "r"(&v), "r"(0ul) : "memory");

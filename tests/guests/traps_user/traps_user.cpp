@@ -6,7 +6,8 @@
 char const guest_name[] = "traps_user";
 
 #define NAMES(X) X(ud2) X(divide) X(int3) X(int4) X(int80) X(int21) X(hlt) X(cli) X(in) X(wrmsr) X(not_canonical) X(read_absent) X(write_absent) \
-    X(write_protected) X(fetch) X(kernel_page) X(slot) X(segment) X(upcall) X(sysenter) X(lldt) X(swapgs) X(step) X(nops)
+    X(write_protected) X(fetch) X(kernel_page) X(slot) X(segment) X(upcall) X(sysenter) X(lldt) X(swapgs) X(step) X(nops) \
+    X(fs_base) X(gs_base)
 #define DECLARE(name) extern "C" char user_##name[], after_##name[];
 NAMES(DECLARE)
 #define BODY(name, instruction) ".global user_" #name ", after_" #name "\nuser_" #name ": " instruction "\nafter_" #name ": ud2\n"
@@ -16,7 +17,7 @@ asm(".section .user, \"ax\"\n" BODY(ud2, "ud2") BODY(divide, "divq user_zero(%ri
     BODY(fetch, "jmp *%r15") BODY(kernel_page, "mov 0xffffffff80200000, %bl") BODY(slot, "mov (%r15), %bl")
     BODY(segment, "movw user_zero + 8(%rip), %fs") BODY(upcall, "int $0x82") BODY(sysenter, "sysenter")
     BODY(lldt, "lldt user_zero(%rip)") BODY(swapgs, "swapgs")
-    BODY(step, "nop") BODY(nops, "nop; nop; nop")
+    BODY(step, "nop") BODY(nops, "nop; nop; nop") BODY(fs_base, "wrfsbase %r15; int3") BODY(gs_base, "wrgsbase %r15; int3")
     ".balign 8; user_zero: .quad 0, 0x1000\n.text\n");  // aligned: AC is on
 
 namespace {
@@ -29,11 +30,12 @@ struct Case {
 };
 
 alignas(16) char own_stack[4096];
+std::uint64_t stack_end = reinterpret_cast<std::uint64_t>(own_stack) + sizeof own_stack;
 
 guest::Entry const& run(Case const& c, guest::Registers context)
 {
     constexpr std::uint64_t kernel_gs = 0xffffffff81234000, user_gs = 0x00007f0011223000;
-    guest::vcpu().kernel_sp = reinterpret_cast<std::uint64_t>(own_stack + 4096 - 8);  // not aligned: the frame is
+    guest::vcpu().kernel_sp = stack_end - 8;  // not aligned: the frame is
     guest::vcpu().kernel_gs_base = kernel_gs;
     guest::vcpu().user_gs_base = user_gs;
     guest::vcpu().fault_address = 0x5555;
@@ -54,9 +56,9 @@ guest::Entry const& run(Case const& c, guest::Registers context)
     auto copy = e.registers;
     copy.r15 = 0xafafafafafafafaf;
     CHECK(guest::has_pattern(copy));
-    CHECK_EQUAL(e.frame_end, reinterpret_cast<std::uint64_t>(own_stack + 4096 - 16));
+    CHECK_EQUAL(e.frame_end, stack_end - 16);
     CHECK_EQUAL(e.gs_base, kernel_gs);
-    CHECK_EQUAL(guest::vcpu().user_gs_base, user_gs);
+    CHECK_EQUAL(guest::vcpu().user_gs_base, c.code == user_gs_base && c.vector == 3 ? c.r15 : user_gs);
     CHECK_EQUAL(e.flags & 0x47700, 0x200u);  // AC, NT, DF, IF, TF; IOPL
     CHECK_EQUAL(guest::vcpu().fault_address, c.vector == 14 ? c.address : 0x5555u);
     return e;
@@ -113,8 +115,31 @@ void guest_main()
                 CHECK_EQUAL(e.masked, mask_on_entry || (flags & 0x200) == 0);
             }
 
-    // Single step of ring 3, instruction by instruction; TF does not follow into the kernel.
+    // Ring 3 sets the bases of FS and GS itself; one that is not canonical faults there and then, in ring 3.
     guest::install_traps();
+    for (auto const* const code : {user_fs_base, user_gs_base}) {
+        for (auto const base : {0x0000800000000000ul, 0xffff7ffffffffffful, 1ul << 63}) {
+            auto context = guest::user_context(code);
+            context.r15 = base;
+            auto const& r = guest::run_user(context).registers;
+            CHECK((r.vector == 13 && r.error == 0 && r.rip == stopped(code)) || r.vector == 3);  // QEMU's TCG does not look
+        }
+        constexpr std::uint64_t base = 0x00007f1234567000;
+        (void)run({code, nullptr, 3, 0, 0, base}, guest::user_context(code));  // of GS it looks there
+        std::uint64_t fs = 0;
+        asm volatile("rdfsbase %0" : "=r"(fs));
+        CHECK_EQUAL(fs, base);
+    }
+    // A kernel stack in a page of the user's is a stack like any other: SMAP is off, for the hypervisor's stores too.
+    constexpr std::uint64_t user_page = 0x700000;
+    CHECK_EQUAL(guest::map_user(user_page, guest::pfn_of(guest::allocate_page()), 7), 0);
+    auto const former_end = stack_end;
+    stack_end = user_page + 4096;
+    for (auto const& c : cases)
+        if (c.vector != 13) (void)run(c, guest::user_context(c.code));
+    stack_end = former_end;
+
+    // Single step of ring 3, instruction by instruction; TF does not follow into the kernel.
     auto context = guest::user_context(user_nops);
     context.rflags = 0x302;
     for (std::uint64_t i = 1; i <= 3; ++i) {
