@@ -211,6 +211,14 @@ void set_control_registers()
 
 }  // namespace
 
+// AMD's CPUs saved and restored the x87 instruction and data pointers only with an exception pending, so that they stayed those of the former vCPU
+// (CVE-2006-1056), until they said otherwise.  [apm/3] appendix E, CPUID Fn8000_0008 EBX bit 2.  FNINIT clears them: [sdm/2] FNINIT.
+static bool leaves_x87_pointers()
+{
+    static bool const leaves = cpuid(0).b != 0x756e6547 /* "Genu": Intel's have it, and not the bit */ && (cpuid(0x80000008).b >> 2 & 1) == 0;
+    return leaves;
+}
+
 // [sdm/2] RDTSCP: what ring 1 and 3 read with it, and with RDPID.
 bool has_tsc_aux() { return tsc_aux_there; }
 
@@ -297,6 +305,7 @@ void load(Vcpu& vcpu)
     write_fs_base(vcpu.fs_base);
     write_gs_base(vcpu.gs_base);
     if (has_tsc_aux()) write_msr(msr::tsc_aux, vcpu.tsc_aux);
+    if (leaves_x87_pointers()) asm volatile("fninit");
     asm volatile("xrstor64 (%0)" : : "r"(vcpu.fpu), "a"(~0u), "d"(~0u) : "memory");
     asm volatile("mov %0, %%dr7" : : "r"(std::uint64_t{0x400}));
     asm volatile("mov %0, %%dr6" : : "r"(vcpu.debug_status));  // single steps write it too
