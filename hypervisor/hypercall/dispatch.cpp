@@ -7,9 +7,11 @@
 
 #include "arch/x86/per_cpu.hpp"
 #include "arch/x86/slot_addresses.hpp"
+#include "boot/boot_info.hpp"
 #include "dispatcher/schedule.hpp"
 #include "guest/access.hpp"
 #include "lib/bounded.hpp"
+#include "machine.hpp"
 #include "tlb/flush.hpp"
 #include "trace/trace.hpp"
 #include "time/clock.hpp"
@@ -108,6 +110,13 @@ constexpr Call calls[] = {
 };
 static_assert(std::ranges::is_sorted(calls, {}, &Call::number));
 
+// For tests: what can stop on its way does so at each chance, and goes on from the guest each time.
+bool stops_always()
+{
+    static bool const always = boot::flag(machine.boot.text(), "stop_always");
+    return always;
+}
+
 // Where the calls of a number stand: by family and operation.
 constexpr std::uint64_t families = 12, operations = 32;
 constexpr auto places = [] {
@@ -159,7 +168,7 @@ std::int64_t call(Vcpu& vcpu, std::uint64_t number, Arguments const& arguments)
         self.stay.count_exit();  // nothing is held that the call had found
         bool const upcall_is_due = __atomic_load_n(&vcpu.page->event_pending, __ATOMIC_SEQ_CST) != 0 &&
                                    __atomic_load_n(&vcpu.page->event_mask, __ATOMIC_RELAXED) == 0;
-        if (self.reschedule || upcall_is_due) {
+        if (self.reschedule || upcall_is_due || stops_always()) {
             // To the guest it is as if it had not come back yet.  R11 is lost in a call.
             r.r11 = done;
             r.rip = slot_addresses.vdso_hypercall_again;
@@ -174,7 +183,7 @@ std::uint64_t Progress::until()
 {
     // How long a call keeps interrupts off, but for its last step.
     constexpr std::uint64_t longest = 50000;  // ns
-    if (until_ == 0) until_ = clock::now() + longest;
+    if (until_ == 0) until_ = clock::now() + (stops_always() ? 0 : longest);
     return until_;
 }
 

@@ -8,7 +8,8 @@ A guest ends with a line `PASS: NAME` or `FAIL: what went wrong`.  Its folder te
            in any order, and then take the place of the PASS line; `!regex` must match no line; `#` begins a comment
   config   JSON: {"qemu": [more arguments], "cpu": "max", "memory": 256, "smp": 4, "timeout": 30,
            "modules": ["path from the top"], "paravane": "options for the hypervisor", "cmdline": "for the guest",
-           "panic": true (a panic of the hypervisor is what is expected), "skip": "reason", "needs_qemu": "reason"}
+           "panic": true (a panic of the hypervisor is what is expected), "skip": "reason", "needs_qemu": "reason",
+           "stops": true (it runs once more, as NAME-stops, with hypercalls that stop wherever they can)}
 
 A panic of the hypervisor fails any guest.  Logs: build/guests/NAME.log; counts: build/results/guests.json, or bochs.json.
 
@@ -45,7 +46,7 @@ BUILD = ROOT / 'build' / 'guests'
 IMAGE = ROOT / 'build' / 'paravane'
 RESULTS = ROOT / 'build' / 'results'
 
-CONFIG_KEYS = {'qemu', 'cpu', 'memory', 'smp', 'timeout', 'modules', 'paravane', 'cmdline', 'panic', 'skip', 'needs_qemu'}
+CONFIG_KEYS = {'qemu', 'cpu', 'memory', 'smp', 'timeout', 'modules', 'paravane', 'cmdline', 'panic', 'skip', 'needs_qemu', 'stops'}
 PASS = re.compile(r'\bPASS: (\S+)')
 FAIL = re.compile(r'\bFAIL: (.*)')
 PANIC = re.compile(r'\bPANIC\b|\bpanic:')
@@ -72,29 +73,32 @@ class Guest:
 
     def __init__(self, name):
         self.name = name
-        self.elf = BUILD / f'{name}.elf'
+        self.guest = name.removesuffix('-stops')
+        self.elf = BUILD / f'{self.guest}.elf'
         self.log = BUILD / (f'bochs-{name}.log' if self.model else f'{name}.log')
         self.config = {}
         self.expected, self.unwanted = [], []
         self.broken = None
         self.met, self.measured = set(), set()  # errors, {(call, error)}; calls
         self.read()
+        if name != self.guest:
+            self.config['paravane'] = f'stop_always {self.config.get("paravane", "")}'.strip()
 
     def suite(self):
         return 'bochs' if self.model else 'guests'
 
     def promise(self):
         """What it shows to hold: the first sentence of its opening comment."""
-        for source in sorted((GUESTS / self.name).glob('*.cpp')):
+        for source in sorted((GUESTS / self.guest).glob('*.cpp')):
             comment = re.match(r'// SPDX[^\n]*\n((?://[^\n]*\n)+)', source.read_text())
             if comment:
                 text = ' '.join(line[2:].strip() for line in comment[1].splitlines())
                 return re.match(r'.*?[.:](?= |$)|.*', text)[0].rstrip(':').strip()
-        return (GUESTS / self.name / 'promise').read_text().strip() if (GUESTS / self.name / 'promise').is_file() else ''
+        return (GUESTS / self.guest / 'promise').read_text().strip() if (GUESTS / self.guest / 'promise').is_file() else ''
 
     def read(self):
         """Reads `config` and `expect`; a mistake in them fails this guest, not the run."""
-        folder = GUESTS / self.name
+        folder = GUESTS / self.guest
         try:
             if (folder / 'config').is_file():
                 self.config = json.loads((folder / 'config').read_text())
@@ -163,10 +167,10 @@ class Guest:
         if failure is not None:
             return failure
         passes = [match[1] for line in lines if (match := PASS.search(line))]
-        if self.name in passes:
+        if self.guest in passes:
             return None
         if passes:
-            return f'says PASS: {passes[0]}, expected PASS: {self.name}'
+            return f'says PASS: {passes[0]}, expected PASS: {self.guest}'
         if timed_out:
             return f'no verdict within {timed_out} s'
         return f'the machine ended (QEMU status {status}) without PASS or FAIL'
@@ -284,6 +288,8 @@ def main() -> int:
     table = []
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
         guests = [guest for guest in map(Guest, names) if options.names or not (options.bochs and guest.needs_qemu())]
+        if not options.names and not options.bochs:
+            guests += [Guest(f'{guest.name}-stops') for guest in guests if guest.config.get('stops')]
         waiting = [pool.submit(test, guest, options.verbose) for guest in guests]
         for future in waiting:
             guest, outcome, text = future.result()
