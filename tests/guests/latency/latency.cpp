@@ -160,7 +160,9 @@ void oneself()
     bounded_call(PVN_VCPU_SET_DESCRIPTOR, "", 12, descriptors[0]);
     bounded_call(PVN_VCPU_SET_DEBUG, "", 0, address);
     bounded_call(PVN_VCPU_GET_DEBUG, "", 0);
-    bounded_call(PVN_VCPU_SET_XCR0, "", 1);
+    std::uint32_t low, high;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    bounded_call(PVN_VCPU_SET_XCR0, "", std::uint64_t{high} << 32 | low);
     bounded_call(PVN_VCPU_SET_TIMER, "", 0);
     auto const context = guest::secondary_context(1, [](std::uint64_t) { for (;;) (void)hypercall(PVN_VCPU_DOWN, 1); });
     bounded(PVN_VCPU_INITIALISE, "", [&] { must(hypercall(PVN_VCPU_INITIALISE, 1, in_memory(&context))); });
@@ -212,8 +214,8 @@ void one_domain()
     pvn_sched_parameters parameters{};
     bounded_call(PVN_DOMAIN_GET_SCHED, "", id, in_memory(&parameters));
     bounded(PVN_DOMAIN_SET_SCHED, "", [&] { must(hypercall(PVN_DOMAIN_SET_SCHED, id, in_memory(&parameters))); });
-    bounded_call(PVN_DOMAIN_REQUEST_POWER, "", id, PVN_SHUTDOWN_POWER_OFF);
-    bounded_call(PVN_DOMAIN_REQUEST_VCPUS, "", id, 64);
+    for (auto const call : {PVN_DOMAIN_REQUEST_POWER, PVN_DOMAIN_REQUEST_VCPUS})
+        bounded(static_cast<std::uint64_t>(call), "not listened to", [=] { CHECK_EQUAL(hypercall(static_cast<std::uint64_t>(call), id, 1), -PVN_E_NOT_LISTENING); });
     bounded_call(PVN_DOMAIN_VCPU_INFO, "", id, 63, in_memory(pfns));
     bounded_call(PVN_DOMAIN_SET_AFFINITY, "", id, 63, 1, 1);
     bounded_call(PVN_DOMAIN_GET_TRAPS, "", 0, in_memory(records), 64);
@@ -244,7 +246,7 @@ void system_calls()
     bounded_call(PVN_SYSTEM_CONSOLE_WRITE, "", in_memory(text + sizeof text - 4096), 4096);
     bounded_call(PVN_SYSTEM_CONSOLE_READ, "", in_memory(text), 4096);
     bounded_call(PVN_SYSTEM_LOG_READ, "", in_memory(text), sizeof text);
-    bounded_call(PVN_SYSTEM_DEBUG_KEY, "unknown", 0);
+    bounded_call(PVN_SYSTEM_DEBUG_KEY, "for help", 'h');
     bounded_call(PVN_SYSTEM_FAIL_ALLOCATION, "", 0);
     bounded_call(PVN_SYSTEM_TRACE, "", 1 << PVN_TRACE_ENTER | 1 << PVN_TRACE_LEAVE | 1 << PVN_TRACE_WINDOW);
     bounded(PVN_SYSTEM_TRACE_READ, "", [&] {

@@ -66,10 +66,10 @@ void bounded(std::uint64_t number, char const* what, Operation operation)
     all_bounds_hold = all_bounds_hold && most <= longest;
 }
 
-// One call, whatever comes of it.
+// One call, which succeeds.
 inline void bounded_call(std::uint64_t number, char const* what, std::uint64_t a0 = 0, std::uint64_t a1 = 0, std::uint64_t a2 = 0, std::uint64_t a3 = 0, std::uint64_t a4 = 0)
 {
-    bounded(number, what, [=] { (void)hypercall(number, a0, a1, a2, a3, a4); });
+    bounded(number, what, [=] { CHECK(hypercall(number, a0, a1, a2, a3, a4) >= 0); });
 }
 
 // Before the first: the trace has its memory, and this vCPU stays where the trace is looked at.
