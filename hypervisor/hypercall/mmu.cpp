@@ -65,13 +65,13 @@ Result<void> write_entry(LockedFrames const& table, Domain& domain, std::uint64_
 
 Result<void> operate(LockedFrames const& frames, Vcpu& vcpu, pvn_mmu_op& op)
 {
-    if (op.kind <= PVN_MMU_OP_FLUSH_VCPUS && op.count != 0) return Fail{Error::invalid};
+    static_assert(PVN_MMU_OP_DEMOTE + 1 == PVN_MMU_OP_SET_ROOT && PVN_MMU_OP_FLUSH_VCPUS + 1 == PVN_MMU_OP_WRITE_RUN);  // what is between is no table's
+    if (op.kind < PVN_MMU_OP_SET_ROOT || op.kind > PVN_MMU_OP_FLUSH_VCPUS) return table_operation(frames, vcpu, *vcpu.domain, op);
+    if (op.count != 0 || op.flags != 0) return Fail{Error::invalid};
     switch (op.kind) {
-    case PVN_MMU_OP_SET_ROOT: return op.flags != 0 ? Fail{Error::invalid} : set_root(frames, vcpu, op.target);
-    case PVN_MMU_OP_FLUSH:
-    case PVN_MMU_OP_INVALIDATE: return op.flags != 0 ? Result<void>{Fail{Error::invalid}} : Result<void>{};
-    case PVN_MMU_OP_FLUSH_VCPUS: return op.flags != 0 ? Fail{Error::invalid} : flush_vcpus(vcpu, op.target);
-    default: return table_operation(frames, vcpu, *vcpu.domain, op);
+    case PVN_MMU_OP_SET_ROOT: return set_root(frames, vcpu, op.target);
+    case PVN_MMU_OP_FLUSH_VCPUS: return flush_vcpus(vcpu, op.target);
+    default: return {};  // the return from the call flushes
     }
 }
 
@@ -82,8 +82,7 @@ Result<void> table_operation(LockedFrames const& table, Vcpu const& caller, Doma
     if (op.kind == PVN_MMU_OP_WRITE) return op.count != 0 ? Fail{Error::invalid} : write_entry(table, domain, op.target, op.value, op.flags);
     if (op.kind == PVN_MMU_OP_WRITE_RUN) return write_run(table, caller, domain, op);
     if (op.kind > PVN_MMU_OP_DEMOTE) return Fail{Error::not_implemented};
-    if (op.count != 0) return Fail{Error::invalid};
-    if (op.flags != 0) return Fail{Error::invalid};
+    if (op.count != 0 || op.flags != 0) return Fail{Error::invalid};
     auto const frame = PVN_TRY(domain.frame(op.target));
     if (op.kind == PVN_MMU_OP_DEMOTE) return op.value != 0 ? Fail{Error::invalid} : table->demote(domain.id, frame);
     if (op.value < 1 || op.value > 4) return Fail{Error::invalid};
