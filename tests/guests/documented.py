@@ -22,8 +22,6 @@ NOT_MET = {
     ('PVN_MMU_SET_ROOT', 'NO_SPACE'): 'likewise',
     ('PVN_DOMAIN_SET_CONTEXT', 'NO_SPACE'): 'likewise',
     ('PVN_EVENT_BIND_IRQ', 'BUSY'): 'dom0 alone may bind one, and is told EXISTS',
-    ('PVN_GRANT_MAP', 'AGAIN'): 'the granter has to write the word between two instructions of the call',
-    ('PVN_GRANT_COPY', 'AGAIN'): 'likewise',
 }
 
 # It does not return: neither without an error, nor in a time that could be measured.

@@ -12,7 +12,7 @@ namespace {
 constexpr std::uint16_t granter = 1, user = 2;
 
 // References.  What each names is said in granter_main().
-enum : std::uint32_t { sync_ref, data_ref, constant_ref, others_ref, no_frame_ref, table_ref, reserved_ref, first_of_many };
+enum : std::uint32_t { sync_ref, data_ref, constant_ref, others_ref, no_frame_ref, table_ref, reserved_ref, changing_ref, first_of_many };
 
 std::uint64_t word(std::uint64_t pfn, std::uint64_t bits = PVN_GRANT_VALID, std::uint64_t domain = user)
 {
@@ -61,8 +61,12 @@ void granter_main()
     for (std::uint32_t i = first_of_many; i < PVN_GRANTS_PER_PAGE; ++i) table[i] = word(guest::pfn_of(data));
     __atomic_store_n(&table[sync_ref], word(guest::pfn_of(sync)), __ATOMIC_RELEASE);
 
+    // Until 1 one of the words is now of this page and now of that, also while the other one looks at it.
+    for (bool turn = false; __atomic_load_n(sync, __ATOMIC_ACQUIRE) < 1; turn = !turn)
+        __atomic_store_n(&table[changing_ref], word(guest::pfn_of(turn ? data : constant), PVN_GRANT_VALID | PVN_GRANT_READ_ONLY), __ATOMIC_RELEASE);
+    table[changing_ref] = 0;
+
     // 1: the other one has it all mapped.
-    wait_for(sync, 1);
     CHECK_EQUAL(table[data_ref], word(guest::pfn_of(data), PVN_GRANT_VALID | PVN_GRANT_WRITING));
     CHECK_EQUAL(table[constant_ref], word(guest::pfn_of(constant), PVN_GRANT_VALID | PVN_GRANT_READ_ONLY | PVN_GRANT_READING));
     CHECK_EQUAL(table[others_ref], word(guest::pfn_of(data), PVN_GRANT_VALID, 3));
@@ -243,6 +247,18 @@ void user_main()
     auto const tables = guest::start().tables_pfn * 4096;
     CHECK_EQUAL(copy(tables, data_ref, 0, 0, 8), -PVN_E_WRONG_TYPE);  // not into one's own page tables either
     CHECK_EQUAL(copy(tables, data_ref, PVN_GRANT_COPY_TO, 256, 8), 0);
+
+    // A word that is changed between the look at it and the mark of its use: refused, or what it was, and never half of each.
+    for (bool again_of_map = false, again_of_copy = false; !again_of_map || !again_of_copy;) {
+        auto const copied = copy(local, changing_ref, 0, 8, 8);
+        CHECK(copied == 0 || copied == -PVN_E_AGAIN);
+        again_of_copy = again_of_copy || copied != 0;
+        if (copied == 0) CHECK(*reinterpret_cast<std::uint64_t*>(own) == data[1] || *reinterpret_cast<std::uint64_t*>(own) == constant[1]);
+        auto const mapped = map(changing_ref, place(4), PVN_GRANT_MAP_READ_ONLY);
+        CHECK(mapped.status == 0 || mapped.status == -PVN_E_AGAIN);
+        again_of_map = again_of_map || mapped.status != 0;
+        if (mapped.status == 0) CHECK_EQUAL(unmap(mapped.handle), 0);
+    }
 
     step(sync, 1);
     wait_for(sync, 2);
