@@ -24,6 +24,9 @@ NOT_MET = {
     ('PVN_EVENT_BIND_IRQ', 'BUSY'): 'dom0 alone may bind one, and is told EXISTS',
 }
 
+# What this one meets it meets by chance: it does not count, but it must be documented.  (hostile_fuzz lists nothing: its calls write where they like, to the list too.)
+BY_CHANCE = {'hostile_races'}
+
 # It does not return: neither without an error, nor in a time that could be measured.
 NO_RETURN = 'PVN_SCHED_SHUTDOWN'
 
@@ -103,13 +106,13 @@ def unmeasured(measured):
     return [f'{call}: nothing says how long it keeps interrupts off' for call in sorted(CALLS.keys() - measured - {NO_RETURN})]
 
 
-def shortcomings(met):
+def shortcomings(met, met_by_chance):
     """What is wrong, a line each: a call that no guest made without an error or that no page has, an error that is documented and was not met, or the reverse."""
     promised, undocumented = documented()
     succeeded = {call for call, error in met if error is None}
-    met = {(call, error) for call, error in met if error is not None}
+    any_met = {(call, error) for call, error in met | met_by_chance if error is not None}
     return ([f'{call}: no guest made it without an error' for call in sorted(CALLS.keys() - succeeded - {NO_RETURN})] +
             [f'docs/abi has nothing of {call}' for call in undocumented] +
             [f'{call}: no guest met {error}' for call, error in sorted(promised - met - NOT_MET.keys())] +
-            [f'{call}: a guest met {error}, which docs/abi has not' for call, error in sorted(met - promised)] +
+            [f'{call}: a guest met {error}, which docs/abi has not' for call, error in sorted(any_met - promised)] +
             [f'{call}: {error} is not documented; documented.py says that it need not be met' for call, error in sorted(NOT_MET.keys() - promised)])

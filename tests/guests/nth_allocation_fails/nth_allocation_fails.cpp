@@ -102,15 +102,22 @@ void alone()
 void nothing_left()
 {
     auto const before = free_frames();
+    // dom0's own page goes, too, and dom0 has to have that very one.
+    auto const* const page = guest::allocate_page();
+    std::uint64_t const list = guest::pfn_of(page);
+    CHECK_EQUAL(guest::write_entry(guest::entry_of(in_memory(page)), 0), 0);
+    CHECK_EQUAL(hypercall(PVN_MEMORY_GIVE_BACK, in_memory(&list), 1), 1);
     auto const id = static_cast<std::uint64_t>(guest::create_domain(before, before, 1));
     CHECK(id < 256);
     std::uint64_t given = 0;
     for (long some = 0; (some = hypercall(PVN_DOMAIN_POPULATE, id, given, 1024)) > 0;) given += static_cast<std::uint64_t>(some);
     CHECK_EQUAL(free_frames(), 0u);
     CHECK_EQUAL(hypercall(PVN_DOMAIN_POPULATE, id, given, 1), -PVN_E_NO_MEMORY);
+    CHECK_EQUAL(hypercall(PVN_MEMORY_POPULATE, in_memory(&list), 1), -PVN_E_NO_MEMORY);
     CHECK_EQUAL(guest::create_domain(1, 1, 1), -PVN_E_NO_MEMORY);
     CHECK_EQUAL(hypercall(PVN_DOMAIN_AUDIT), -PVN_E_NO_MEMORY);
     CHECK_EQUAL(guest::destroy_domain(id), 0);
+    CHECK_EQUAL(hypercall(PVN_MEMORY_POPULATE, in_memory(&list), 1), 1);
     CHECK_EQUAL(free_frames(), before);
     CHECK_EQUAL(hypercall(PVN_DOMAIN_AUDIT), 0);
 }
