@@ -27,14 +27,8 @@ loop_end:
 
 namespace {
 
-std::uint64_t in_memory(void const* object) { return reinterpret_cast<std::uint64_t>(object); }
-
-std::uint64_t free_frames()
-{
-    pvn_system_info info{};
-    CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, in_memory(&info)), 0);
-    return info.free_frames;
-}
+using guest::free_frames;
+using guest::in_memory;
 
 // The domain's pages, by pfn: its four tables, which map all of them but `bare`, `gone` and what is behind, at base + pfn * 4096.
 enum Page : std::uint64_t { l1, l2, l3, l4, code, stack, list, list_of_list, grant_table, data, bare, gone, pages = 32 };

@@ -10,20 +10,13 @@ namespace {
 using guest::create_domain;
 using guest::destroy_domain;
 using guest::domain_info;
-
-std::uint64_t in_memory(void const* object) { return reinterpret_cast<std::uint64_t>(object); }
+using guest::free_frames;
+using guest::in_memory;
 
 constexpr std::uint64_t other = 1;  // one that runs from the start: this very guest
 constexpr std::uint64_t no_domains[] = {200, 255, 256, 65536, 65536 + other, 1ul << 32 | other, ~0ul};
 constexpr std::uint64_t not_mapped = 0x1000, in_slot = PVN_SLOT_VCPU_PAGE, not_canonical = 0x0000800000000000;
 constexpr std::uint64_t foreign = 0x20000000;  // dom0's window on other domains: pages of one level-1 table
-
-std::uint64_t free_frames()
-{
-    pvn_system_info info{};
-    CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, in_memory(&info)), 0);
-    return info.free_frames;
-}
 
 std::uint64_t created(std::uint64_t limit, std::uint64_t p2m_frames, std::uint32_t vcpus = 1)
 {

@@ -13,7 +13,7 @@ inline long create_domain(std::uint64_t limit, std::uint64_t p2m_frames, std::ui
     create.limit = limit;
     create.p2m_frames = p2m_frames;
     create.vcpus = vcpus;
-    return hypercall(PVN_DOMAIN_CREATE, reinterpret_cast<std::uint64_t>(&create));
+    return hypercall(PVN_DOMAIN_CREATE, in_memory(&create));
 }
 
 inline long destroy_domain(std::uint64_t id)
@@ -27,9 +27,17 @@ inline long destroy_domain(std::uint64_t id)
 inline pvn_domain_info domain_info(std::uint64_t id)
 {
     pvn_domain_info info{};
-    CHECK_EQUAL(hypercall(PVN_DOMAIN_INFO, id, reinterpret_cast<std::uint64_t>(&info), 1), 1);
+    CHECK_EQUAL(hypercall(PVN_DOMAIN_INFO, id, in_memory(&info), 1), 1);
     CHECK_EQUAL(info.id, id);
     return info;
+}
+
+// Of the machine.
+inline std::uint64_t free_frames()
+{
+    pvn_system_info info{};
+    CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, in_memory(&info)), 0);
+    return info.free_frames;
 }
 
 }  // namespace guest

@@ -30,6 +30,9 @@ inline std::uint64_t const* p2m() { return reinterpret_cast<std::uint64_t const*
 inline std::uint64_t const* m2p() { return reinterpret_cast<std::uint64_t const*>(PVN_SLOT_M2P); }
 pvn_start_info const& start();
 
+// An address as an argument of a call.
+inline std::uint64_t in_memory(void const* object) { return reinterpret_cast<std::uint64_t>(object); }
+
 void print(std::string_view);
 void print_hex(std::uint64_t);
 [[noreturn]] void pass();

@@ -12,7 +12,6 @@ inline constexpr std::uint64_t longest = 100'000;  // ns
 inline pvn_trace_record records[PVN_TRACE_RECORDS];
 
 inline void must(long result) { CHECK_EQUAL(result, 0); }
-inline std::uint64_t in_memory(void const* p) { return reinterpret_cast<std::uint64_t>(p); }
 
 inline void print_number(std::uint64_t n)
 {

@@ -8,14 +8,8 @@ char const guest_name[] = "nth_allocation_fails";
 
 namespace {
 
-std::uint64_t in_memory(void const* object) { return reinterpret_cast<std::uint64_t>(object); }
-
-std::uint64_t free_frames()
-{
-    pvn_system_info info{};
-    CHECK_EQUAL(hypercall(PVN_SYSTEM_INFO, in_memory(&info)), 0);
-    return info.free_frames;
-}
+using guest::free_frames;
+using guest::in_memory;
 
 // False, and nothing else may be wrong, if there is no memory.
 bool done(long result)

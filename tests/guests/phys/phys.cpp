@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::uint64_t io_apic = 0xfec00000, rtc_pin = 8, serial_pin = 4, irqs = 96;
 
-std::uint64_t in_memory(void const* object) { return reinterpret_cast<std::uint64_t>(object); }
+using guest::in_memory;
 long map(std::uint64_t pin, std::uint64_t flags = 0) { return hypercall(PVN_PHYS_MAP_GSI, pin, flags); }
 long bind(long irq) { return hypercall(PVN_EVENT_BIND_IRQ, static_cast<std::uint64_t>(irq)); }
 long end(long irq) { return hypercall(PVN_PHYS_EOI, static_cast<std::uint64_t>(irq)); }
