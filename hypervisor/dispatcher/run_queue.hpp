@@ -18,7 +18,10 @@ struct RunQueue {
     std::atomic<std::uint32_t> pool{0};                       // changed under the domains lock
     std::atomic<bool> moving{};                               // to that pool: the policy is still the old one's
     sched::PolicySlot policy PVN_GUARDED_BY(lock){};
-    Vcpu* first PVN_GUARDED_BY(lock) = nullptr;               // all whose home it is, by home_next
+    // All whose home it is, by home_next: those that are to find another one, and all others.
+    Vcpu* unwelcome PVN_GUARDED_BY(lock) = nullptr;
+    Vcpu* welcome PVN_GUARDED_BY(lock) = nullptr;
+    Heap<Vcpu, &Vcpu::deadline> deadlines PVN_GUARDED_BY(lock){};  // of those with a deadline (deadlines.hpp)
     Vcpu* running PVN_GUARDED_BY(lock) = nullptr;             // null: idle.  Active too, or about to be
     std::uint64_t slice_end PVN_GUARDED_BY(lock) = 0;         // system time at which it may have to give way; 0: idle
     bool traced_idle PVN_GUARDED_BY(lock) = true;             // as the trace has it

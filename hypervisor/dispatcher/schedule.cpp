@@ -7,6 +7,7 @@
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/slot_addresses.hpp"
 #include "console/log.hpp"
+#include "dispatcher/deadlines.hpp"
 #include "dispatcher/notify.hpp"
 #include "dispatcher/pools.hpp"
 #include "dispatcher/run_queue.hpp"
@@ -117,33 +118,54 @@ void update(Vcpu& vcpu)
 
 bool may_be_on(Vcpu const& vcpu, std::uint32_t cpu) { return sched::balance::may_be_on(pools::of(vcpu), vcpu.entity.affinity(), cpu); }
 
-// Under the lock of its home, which is the one asked.
-void send_away_if_unwelcome(Vcpu const& vcpu)
+void put_into(Vcpu*& list, Vcpu& vcpu)
 {
-    auto& cpu = *all_cpus[vcpu.home];
-    if (may_be_on(vcpu, cpu.id)) return;
-    cpu.send_away = true;
-    kick(cpu);
+    vcpu.home_next = list;
+    vcpu.home_link = &list;
+    if (list != nullptr) list->home_link = &vcpu.home_next;
+    list = &vcpu;
 }
 
-void link(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
-{
-    vcpu.home_next = queue.first;
-    vcpu.home_link = &queue.first;
-    if (queue.first != nullptr) queue.first->home_link = &vcpu.home_next;
-    queue.first = &vcpu;
-    send_away_if_unwelcome(vcpu);  // things may have changed while it was on its way
-}
-
-void unlink(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+void take_out(Vcpu& vcpu)
 {
     *vcpu.home_link = vcpu.home_next;
     if (vcpu.home_next != nullptr) vcpu.home_next->home_link = vcpu.home_link;
 }
 
+void note_unwelcome(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+{
+    put_into(queue.unwelcome, vcpu);
+    auto& cpu = *all_cpus[vcpu.home];
+    cpu.send_away = true;
+    kick(cpu);
+}
+
+// After its affinity or pool has changed.
+void send_away_if_unwelcome(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+{
+    if (vcpu.entity.state() == sched::Entity::State::detached || may_be_on(vcpu, vcpu.home)) return;  // enter() looks at who is on his way
+    take_out(vcpu);
+    note_unwelcome(queue, vcpu);
+}
+
+void enter(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+{
+    if (may_be_on(vcpu, vcpu.home))
+        put_into(queue.welcome, vcpu);
+    else
+        note_unwelcome(queue, vcpu);
+    deadlines::file(queue, vcpu);
+}
+
+void leave(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
+{
+    take_out(vcpu);
+    deadlines::forget(queue, vcpu);
+}
+
 void leave_home(RunQueue& queue, Vcpu& vcpu) PVN_REQUIRES(queue.lock)
 {
-    unlink(queue, vcpu);
+    leave(queue, vcpu);
     queue.policy->remove(vcpu.entity, charge(queue));
 }
 
@@ -153,7 +175,7 @@ void arrive(Vcpu& vcpu, std::uint32_t cpu)
     auto& queue = queues[cpu];
     Guard const guard{queue.lock};
     if (vcpu.home.load() != cpu || vcpu.entity.state() != sched::Entity::State::detached) return;
-    link(queue, vcpu);
+    enter(queue, vcpu);
     queue.policy->add(vcpu.entity, charge(queue));
     update(queue, vcpu);
 }
@@ -171,6 +193,7 @@ void make_runnable(Vcpu& vcpu, VcpuState from)
         vcpu.poll_deadline = 0;
         vcpu.state = VcpuState::runnable;
         if (vcpu.entity.state() == sched::Entity::State::detached) return;
+        deadlines::file(queue, vcpu);
         trace::note(PVN_TRACE_WAKE, vcpu.domain->id.raw(), vcpu.id.raw());
         target = vcpu.active == no_cpu ? sched::balance::place(pools::of(vcpu), vcpu.entity, vcpu.home) : vcpu.home.load();
         if (target == vcpu.home) return update(queue, vcpu);
@@ -200,13 +223,13 @@ void take_over()
         entity = queue.policy->give(self, source->wish, may_move, charge(queue));
         if (entity == nullptr) return;
         auto& vcpu = vcpu_of(*entity);
-        unlink(queue, vcpu);
+        leave(queue, vcpu);
         vcpu.home = self;
     }
     auto& vcpu = vcpu_of(*entity);
     trace::note(PVN_TRACE_MOVE, vcpu.domain->id.raw(), vcpu.id.raw());
     Guard const guard{own.lock};
-    link(own, vcpu);
+    enter(own, vcpu);
     own.policy->receive(*entity, charge(own));
     update(own, vcpu);  // it may have been paused meanwhile
 }
@@ -215,55 +238,23 @@ void take_over()
 
 std::uint64_t next_deadline(RunQueue& queue) PVN_REQUIRES(queue.lock)
 {
-    auto earliest = std::min(queue.slice_end, watchdog::next_look());
-    for (auto const* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
-        if (auto const look = vcpu->timer.look(); look != 0) earliest = std::min(earliest, look);
-        if (vcpu->poll_deadline != 0) earliest = std::min(earliest, vcpu->poll_deadline);
-    }
-    return earliest;
+    return std::min({queue.slice_end, watchdog::next_look(), deadlines::next(queue)});
 }
 
-// What the guest reads, to know when a look comes by itself.
-void show_look(Vcpu& vcpu) { __atomic_store_n(&vcpu.page->timer_look, vcpu.timer.look(), __ATOMIC_RELAXED); }
-
-// A vCPU whose guest moved its deadline away meanwhile is not due.
-bool is_due(Vcpu& vcpu, std::uint64_t now)
+// Not too many at once, however many have chosen the same moment: the interrupt comes again for the others.
+void look_at_some(std::uint64_t now)
 {
-    if (vcpu.timer.look() == 0 || vcpu.timer.look() > now) return false;
-    auto& page = *vcpu.page;
-    bool const due = vcpu.timer.due(__atomic_load_n(&page.timer_deadline, __ATOMIC_RELAXED), __atomic_load_n(&page.timer_interval, __ATOMIC_RELAXED), now);
-    if (due) __atomic_store_n(&page.timer_deadline, std::uint64_t{0}, __ATOMIC_RELAXED);
-    show_look(vcpu);
-    return due;
-}
-
-// One vCPU of this CPU whose timer or deadline is due; which of both, it has no more.
-struct Due {
-    Vcpu* vcpu = nullptr;
-    bool timer = false;
-};
-
-Due take_due(RunQueue& queue, std::uint64_t now)
-{
-    Guard const guard{queue.lock};
-    for (auto* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
-        if (is_due(*vcpu, now)) return {vcpu, true};
-        if (vcpu->poll_deadline != 0 && vcpu->poll_deadline <= now) {
-            vcpu->poll_deadline = 0;
-            return {vcpu, false};
-        }
-    }
-    return {};
-}
-
-void fire_due(std::uint64_t now)
-{
+    constexpr int at_once = 8;
     auto& queue = queues[this_cpu().id];
-    for (auto due = take_due(queue, now); due.vcpu != nullptr; due = take_due(queue, now)) {
-        if (due.timer)
-            event::raise_vcpu_virq(*due.vcpu, PVN_VIRQ_TIMER);
-        else
-            wake(*due.vcpu);
+    for (int looks = 0; looks < at_once; ++looks) {
+        deadlines::Look found;
+        {
+            Guard const guard{queue.lock};
+            found = deadlines::look(queue, now);
+        }
+        if (found.vcpu == nullptr) return;
+        if (found.due == deadlines::Due::timer) event::raise_vcpu_virq(*found.vcpu, PVN_VIRQ_TIMER);
+        if (found.due == deadlines::Due::poll) wake(*found.vcpu);
     }
 }
 
@@ -282,8 +273,13 @@ bool send_some_away()
         auto target = no_cpu;
         {
             Guard const guard{queue.lock};
-            for (auto* vcpu = queue.first; vcpu != nullptr && found == nullptr; vcpu = vcpu->home_next)
-                if (!may_be_on(*vcpu, self.id)) found = vcpu;
+            found = queue.unwelcome;
+            if (found != nullptr && may_be_on(*found, self.id)) {  // again
+                take_out(*found);
+                put_into(queue.welcome, *found);
+                continue;
+            }
+            if (found == nullptr && (self.parked || queue.moving)) found = queue.welcome;
             if (found == nullptr) return false;
             target = sched::balance::choose_home(pools::of(*found), found->entity.affinity());
             auto const now = charge(queue);
@@ -303,7 +299,7 @@ void change_pool()
     auto& self = this_cpu();
     auto& queue = queues[self.id];
     Guard const guard{queue.lock};
-    if (queue.first != nullptr) return;  // somebody came late; link() has asked for another round
+    if (queue.welcome != nullptr || queue.unwelcome != nullptr) return;  // somebody came late; enter() has asked for another round
     queue.policy.start(pools::kind_of(self.id), {}, pools::of(self.id), self.id);
     queue.moving = false;
 }
@@ -406,6 +402,7 @@ void poll(Vcpu& vcpu, std::uint64_t deadline)
         queue.lock.assert_held();
         if (vcpu.state != VcpuState::runnable) return;
         vcpu.poll_deadline = deadline;
+        deadlines::file(queue, vcpu);
         vcpu.state = VcpuState::blocked;
         update(queue, vcpu);
     }
@@ -445,14 +442,16 @@ Result<void> set_affinity(Vcpu& vcpu, sched::Affinity const& affinity)
     queue.lock.assert_held();
     if ((affinity.hard & pools::of(vcpu).cpus()).empty()) return Fail{Error::invalid};
     queue.policy->set_affinity(vcpu.entity, affinity);
-    send_away_if_unwelcome(vcpu);
+    send_away_if_unwelcome(queue, vcpu);
     return {};
 }
 
 void send_where_it_may_be(Vcpu& vcpu)
 {
     LockedHome const home{vcpu};
-    send_away_if_unwelcome(vcpu);
+    auto& queue = *home;
+    queue.lock.assert_held();
+    send_away_if_unwelcome(queue, vcpu);
 }
 
 void fill_info(Vcpu& vcpu, pvn_vcpu_info& info)
@@ -484,10 +483,8 @@ void fill_info(PerCpu const& cpu, pvn_cpu_info& info)
         info.domain = queue.running->domain->id.raw();
         info.vcpu = static_cast<std::uint16_t>(queue.running->id.raw());
     }
-    for (auto const* vcpu = queue.first; vcpu != nullptr; vcpu = vcpu->home_next) {
-        ++info.homes;
-        info.runnable += queued(*vcpu) ? 1 : 0;
-    }
+    info.homes = queue.policy->members();
+    info.runnable = queue.policy->runnable();
     auto const now = clock::now();
     info.idle_time = queue.idle_time + (queue.running == nullptr && now > queue.idle_since ? now - queue.idle_since : 0);
     info.switches = queue.switches;
@@ -546,12 +543,10 @@ void set_timer(Vcpu& vcpu, std::uint64_t deadline)
         LockedHome const home{vcpu};
         auto& queue = *home;
         queue.lock.assert_held();
-        __atomic_store_n(&vcpu.page->timer_deadline, deadline, __ATOMIC_RELAXED);
-        vcpu.timer.set(deadline);
-        show_look(vcpu);
+        deadlines::set_timer(queue, vcpu, deadline);
         if (deadline == 0 || deadline > clock::now()) return clock::program(next_deadline(queue));
     }
-    fire_due(clock::now());
+    look_at_some(clock::now());
     auto& queue = queues[this_cpu().id];
     Guard const guard{queue.lock};
     clock::program(next_deadline(queue));  // the next look, which the guest has been shown
@@ -562,7 +557,7 @@ void timer_fired()
     clock::timer_came();
     watchdog::look();
     auto const now = clock::now();
-    fire_due(now);
+    look_at_some(now);
     auto& self = this_cpu();
     auto& queue = queues[self.id];
     Guard const guard{queue.lock};

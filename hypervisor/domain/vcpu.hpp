@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "arch/x86/registers.hpp"
+#include "lib/heap.hpp"
 #include "lib/id.hpp"
 #include "paravane/hypercall.h"
 #include "sched/policy.hpp"
@@ -24,11 +25,12 @@ inline constexpr std::uint32_t no_cpu = ~std::uint32_t{0};
 struct Vcpu {
     // What its home CPU's run queue guards (dispatcher/run_queue.hpp).
     sched::Entity entity{};      // first: the run queue hands entities back
-    Vcpu* home_next{};           // of those with the same home
+    Vcpu* home_next{};           // of those with the same home, welcome there or not
     Vcpu** home_link{};          // what points to this one there
     VcpuState state{VcpuState::offline};
     GuestTimer timer{};
-    std::uint64_t poll_deadline{};
+    std::uint64_t poll_deadline{}; // system time; 0: none
+    HeapHook<Vcpu> deadline{};   // in the order of the sooner of both
     std::array<std::uint32_t, 64> poll_ports{};
     std::uint32_t poll_count{};  // 0: it does not poll; else one more than it has ports
     std::uint64_t cpu_time{};    // ns

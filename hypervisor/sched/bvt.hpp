@@ -59,6 +59,7 @@ public:
     Decision pick_next(Nanoseconds now) override;
     Nanoseconds may_go_on(Entity const& woken, Nanoseconds now) const override;
     bool must_switch(Nanoseconds now) const override;
+    std::uint32_t runnable() const override { return queue_.size(); }
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
 
     Wish wish(Nanoseconds now) const override;

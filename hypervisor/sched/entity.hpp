@@ -99,12 +99,14 @@ public:
 
     Entity* first() const { return first_; }
     bool empty() const { return first_ == nullptr; }
+    std::uint32_t size() const { return size_; }
     void append(Entity& entity);
     void remove(Entity& entity);
 
 private:
     Entity* first_ = nullptr;
     Entity* last_ = nullptr;
+    std::uint32_t size_ = 0;
 };
 
 // One schedulable thing.  It belongs to at most one policy, from add() to remove(), and stays where it is meanwhile.
@@ -146,6 +148,7 @@ inline void EntityList::append(Entity& entity)
     entity.previous_ = last_;
     (last_ != nullptr ? last_->next_ : first_) = &entity;
     last_ = &entity;
+    ++size_;
 }
 
 inline void EntityList::remove(Entity& entity)
@@ -153,6 +156,7 @@ inline void EntityList::remove(Entity& entity)
     (entity.previous_ != nullptr ? entity.previous_->next_ : first_) = entity.next_;
     (entity.next_ != nullptr ? entity.next_->previous_ : last_) = entity.previous_;
     entity.next_ = entity.previous_ = nullptr;
+    --size_;
 }
 
 }  // namespace pvn::sched

@@ -22,6 +22,7 @@ public:
     void account(Entity&, Nanoseconds) override {}
     Decision pick_next(Nanoseconds now) override;
     bool must_switch(Nanoseconds now) const override;
+    std::uint32_t runnable() const override { return waiting_.size() + (owner_ != nullptr && owner_->state() == Entity::State::runnable ? 1 : 0); }
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
     Wish wish(Nanoseconds now) const override;
     Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) override;

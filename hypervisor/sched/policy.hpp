@@ -94,6 +94,9 @@ public:
     Pool* pool() const { return pool_; }
     Cpu cpu() const { return cpu_; }
 
+    std::uint32_t members() const { return members_; }     // from add() or receive() on, to remove() or give()
+    virtual std::uint32_t runnable() const = 0;            // of these; the running one too
+
     Policy(Policy const&) = delete;
     Policy& operator=(Policy const&) = delete;
 

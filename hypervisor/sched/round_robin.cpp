@@ -118,30 +118,25 @@ void RoundRobin::publish()
 // longest would have to go round all CPUs, and this policy is to stay plain.
 Wish RoundRobin::wish(Nanoseconds) const
 {
-    std::uint32_t runnable = running_ != nullptr ? 1 : 0;
-    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next())
-        ++runnable;
-    if (runnable == 0)
+    if (runnable() == 0)
         return {.kind = Wish::Kind::anything};
-    return {.kind = Wish::Kind::longer, .runnable = runnable + 2};
+    return {.kind = Wish::Kind::longer, .runnable = runnable() + 2};
 }
 
 Entity* RoundRobin::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds)
 {
     if (wish.kind == Wish::Kind::nothing || pool_ == nullptr)
         return nullptr;
-    std::uint32_t runnable = running_ != nullptr ? 1 : 0;
     Entity* best = nullptr;
     bool best_is_liked = false;
     for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
-        ++runnable;
         bool const liked = entity->affinity_.soft.has(to);
         if (!elsewhere(*entity).has(to) || !may_move(*entity) || (best != nullptr && (best_is_liked || !liked)))
             continue;
         best = entity;
         best_is_liked = liked;
     }
-    if (best == nullptr || (wish.kind == Wish::Kind::longer && (runnable < wish.runnable || !best_is_liked)))
+    if (best == nullptr || (wish.kind == Wish::Kind::longer && (runnable() < wish.runnable || !best_is_liked)))
         return nullptr;
     queue_.remove(*best);
     best->yielded_ = false;

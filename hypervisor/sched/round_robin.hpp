@@ -21,6 +21,7 @@ public:
     void account(Entity& entity, Nanoseconds ran) override;
     Decision pick_next(Nanoseconds now) override;
     bool must_switch(Nanoseconds now) const override;
+    std::uint32_t runnable() const override { return queue_.size() + (running_ != nullptr ? 1 : 0); }
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
     Wish wish(Nanoseconds now) const override;
     Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) override;
