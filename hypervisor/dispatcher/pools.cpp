@@ -9,6 +9,7 @@
 #include "dispatcher/run_queue.hpp"
 #include "dispatcher/schedule.hpp"
 #include "lib/bounded.hpp"
+#include "time/clock.hpp"
 
 namespace pvn::pools {
 namespace {
@@ -51,12 +52,24 @@ bool serves(sched::CpuMask cpus, Domain const& domain)
     return true;
 }
 
-// Whether a pool could do with these CPUs only.
-bool suffices(std::uint64_t pool, sched::CpuMask left)
+// Grows whenever who needs which CPU may have become another matter.
+constinit std::uint64_t epoch = 0;  // of the domains lock
+
+// Whether a pool could do with these CPUs only; false: the time was up before that was known.  `searched` is the next domain to look at,
+// and in which epoch; if that is over, all that has been found is void.
+Result<bool> suffices(std::uint64_t pool, sched::CpuMask left, std::uint64_t& searched, std::uint64_t until)
 {
-    bool enough = pool != 0 || !left.empty();
-    for_each_domain(pool, [&](Domain const& domain) { enough = enough && serves(left, domain); });
-    return enough;
+    constexpr std::uint64_t ids = 2 * domain_limit, epochs = 1 << 20;
+    if (pool == 0 && left.empty()) return Fail{Error::busy};
+    auto const in_epoch = epoch % epochs * ids;
+    auto const from = searched >= in_epoch && searched - in_epoch <= domain_limit ? searched - in_epoch : 0;
+    for (auto* domain = domains::first_from(static_cast<std::uint32_t>(from)); domain != nullptr; domain = domains::first_from(domain->id.raw() + 1u)) {
+        if (domain->pool != pool) continue;
+        if (!serves(left, *domain)) return Fail{Error::busy};
+        searched = in_epoch + domain->id.raw() + 1u;
+        if (clock::now() >= until) return false;
+    }
+    return true;
 }
 
 void empty(PerCpu& cpu)
@@ -107,7 +120,7 @@ Result<void> destroy(std::uint64_t pool)
     return {};
 }
 
-Result<void> take_cpu(std::uint64_t pool, std::uint64_t id)
+Result<bool> take_cpu(std::uint64_t pool, std::uint64_t id, std::uint64_t& searched, std::uint64_t until)
 {
     PVN_TRY(find(pool));
     if (id >= cpu_count) return Fail{Error::not_found};
@@ -117,12 +130,13 @@ Result<void> take_cpu(std::uint64_t pool, std::uint64_t id)
     if (queue.moving) return Fail{Error::again};
     if (queue.pool == pool) return Fail{Error::exists};
     auto& old = of(cpu.id);
-    if (!suffices(queue.pool, old.cpus().without(cpu.id))) return Fail{Error::busy};
+    if (!PVN_TRY(suffices(queue.pool, old.cpus().without(cpu.id), searched, until))) return false;
     old.erase(cpu.id);
+    ++epoch;
     queue.pool = static_cast<std::uint32_t>(pool);
     queue.moving = true;
     empty(cpu);
-    return {};
+    return true;
 }
 
 bool is_moving(std::uint64_t cpu) { return cpu < cpu_count && schedule::queues[bounded(cpu, cpu_limit)].moving; }
@@ -132,11 +146,18 @@ Result<void> take_domain(std::uint64_t pool, Domain& domain)
     auto const* const slot = PVN_TRY(find(pool));
     if (!serves(slot->cpus.cpus(), domain)) return Fail{Error::invalid};
     domain.pool = static_cast<std::uint32_t>(pool);
+    ++epoch;
     for (auto* const vcpu : domain.all_vcpus()) schedule::send_where_it_may_be(*vcpu);
     return {};
 }
 
-Result<void> set_online(std::uint64_t id, bool online)
+Result<void> set_affinity(Vcpu& vcpu, sched::Affinity const& affinity)
+{
+    ++epoch;
+    return schedule::set_affinity(vcpu, affinity);
+}
+
+Result<bool> set_online(std::uint64_t id, bool online, std::uint64_t& searched, std::uint64_t until)
 {
     if (id >= cpu_count) return Fail{Error::not_found};
     auto& cpu = *all_cpus[bounded(id, cpu_limit)];
@@ -148,13 +169,14 @@ Result<void> set_online(std::uint64_t id, bool online)
         pool.insert(cpu.id);
         cpu.parked = false;
         schedule::kick(cpu);
-        return {};
+        return true;
     }
-    if (!suffices(queue.pool, pool.cpus().without(cpu.id))) return Fail{Error::busy};
+    if (!PVN_TRY(suffices(queue.pool, pool.cpus().without(cpu.id), searched, until))) return false;
     pool.erase(cpu.id);
+    ++epoch;
     cpu.parked = true;
     empty(cpu);
-    return {};
+    return true;
 }
 
 bool fill_info(std::uint32_t pool, pvn_pool_info& info)

@@ -29,14 +29,18 @@ void initialise(sched::Kind);
 Result<std::uint32_t> create(sched::Kind) PVN_REQUIRES(domains::lock);    // no_space
 Result<void> destroy(std::uint64_t pool) PVN_REQUIRES(domains::lock);     // not_found; invalid: pool 0; busy: it has CPUs or domains
 // Takes a CPU to another pool, as soon as its vCPUs have left it: is_moving().  not_found; invalid: it runs no vCPUs; exists: so
-// it is; again: it is on its way to some pool; busy: the pool that it leaves needs it.
-Result<void> take_cpu(std::uint64_t pool, std::uint64_t cpu) PVN_REQUIRES(domains::lock);
+// it is; again: it is on its way to some pool; busy: the pool that it leaves needs it.  To see that takes long with many vCPUs; if it
+// takes until that system time, false, and `searched`, 0 at first, is where the next try goes on.  It is less than 2^31, and may be
+// anything: who makes it up takes a CPU that is needed, no more.
+Result<bool> take_cpu(std::uint64_t pool, std::uint64_t cpu, std::uint64_t& searched, std::uint64_t until) PVN_REQUIRES(domains::lock);
 bool is_moving(std::uint64_t cpu);
 // not_found; invalid: the pool has no CPU for some vCPU.
 Result<void> take_domain(std::uint64_t pool, Domain&) PVN_REQUIRES(domains::lock);
 // Whether a CPU runs vCPUs; those that it has go elsewhere.  not_found; exists: so it is; again: it is changing its pool; busy: its
-// pool needs it.
-Result<void> set_online(std::uint64_t cpu, bool online) PVN_REQUIRES(domains::lock);
+// pool needs it, which takes long to see as above.
+Result<bool> set_online(std::uint64_t cpu, bool online, std::uint64_t& searched, std::uint64_t until) PVN_REQUIRES(domains::lock);
+// invalid: no CPU of the pool is in it.
+Result<void> set_affinity(Vcpu&, sched::Affinity const&) PVN_REQUIRES(domains::lock);
 // False: there is no such pool.
 bool fill_info(std::uint32_t pool, pvn_pool_info&) PVN_REQUIRES(domains::lock);
 

@@ -221,7 +221,7 @@ Outcome domain_set_affinity(Vcpu&, Arguments const& a)
     auto* const target = PVN_TRY(find(a[0]))->vcpu(a[1]);
     if (target == nullptr) return Fail{Error::not_found};
     Guard const guard{domains::lock};  // no CPU goes offline meanwhile
-    PVN_CHECK(schedule::set_affinity(*target, {sched::CpuMask{a[2]}, sched::CpuMask{a[3]}}));
+    PVN_CHECK(pools::set_affinity(*target, {sched::CpuMask{a[2]}, sched::CpuMask{a[3]}}));
     return 0;
 }
 

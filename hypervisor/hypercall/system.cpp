@@ -149,7 +149,8 @@ Outcome system_set_cpu(Vcpu&, Arguments const& a)
 {
     if (a[1] > 1) return Fail{Error::invalid};
     Guard const guard{domains::lock};
-    PVN_CHECK(pools::set_online(a[0], a[1] == 1));
+    auto searched = a.progress.done;
+    if (!PVN_TRY(pools::set_online(a[0], a[1] == 1, searched, a.progress.until()))) return a.progress.stop(searched);
     return 0;
 }
 
@@ -187,10 +188,11 @@ Outcome system_pool_info(Vcpu& vcpu, Arguments const& a)
 // The CPU goes to its new pool by itself, when its vCPUs have left; that is waited for with the guest's interrupts let in.
 Outcome system_pool_take_cpu(Vcpu&, Arguments const& a)
 {
-    constexpr std::uint64_t waiting = 1;
+    constexpr std::uint64_t waiting = std::uint64_t{1} << 31;
     if (a.progress.done != waiting) {
         Guard const guard{domains::lock};
-        PVN_CHECK(pools::take_cpu(a[0], a[1]));
+        auto searched = a.progress.done;
+        if (!PVN_TRY(pools::take_cpu(a[0], a[1], searched, a.progress.until()))) return a.progress.stop(searched);
     }
     while (pools::is_moving(a[1])) {
         if (a[1] == this_cpu().id || a.progress.time_is_up()) return a.progress.stop(waiting);
