@@ -8,6 +8,7 @@
 #include "audit/audit.hpp"
 #include "console/log.hpp"
 #include "dispatcher/notify.hpp"
+#include "dispatcher/schedule.hpp"
 #include "domain/domain.hpp"
 
 // Numbers are read without the locks that guard them: a look from outside, which may be a moment old.
@@ -26,6 +27,7 @@ std::string_view state_of(Vcpu const& vcpu)
     return "?";
 }
 
+// One does not leave the hypervisor meanwhile, so a domain stays though interrupts are let in.
 template <class What>
 void for_each_domain(What what)
 {
@@ -37,9 +39,11 @@ void show_domains()
     for_each_domain([](Domain& domain) PVN_UNCHECKED {
         log("d{}: {} of {} frames, {} vCPUs, paused {} times{}{}", domain.id.raw(), domain.frames, domain.limit, domain.vcpu_count,
             domain.pause_count.load(), domain.shut_down ? ", shut down" : "", domain.dying ? ", dying" : "");
-        for (auto const* const vcpu : domain.all_vcpus())
+        for (auto const* const vcpu : domain.all_vcpus()) {
+            schedule::let_interrupts_in();
             log("  v{}: {}, rip {} when last saved, event_mask {} event_pending {}, timer {}", vcpu->id.raw(), state_of(*vcpu), Hex{vcpu->registers.rip},
                 vcpu->page->event_mask, vcpu->page->event_pending, vcpu->timer.look());
+        }
     });
 }
 
@@ -50,9 +54,12 @@ void show_run_queues()
         auto const* const current = cpu.current.load();
         log("CPU {}: {}", id, cpu.idle ? "idle" : cpu.stay.in_guest ? "in a guest" : "in the hypervisor");
         for_each_domain([&](Domain& domain) {
+            schedule::let_interrupts_in();
             for (auto const* const vcpu : domain.all_vcpus())
-                if (vcpu->home == id && vcpu->state != VcpuState::offline)
+                if (vcpu->home == id && vcpu->state != VcpuState::offline) {
+                    schedule::let_interrupts_in();
                     log("  d{} v{}: {}{}, {} ns used", domain.id.raw(), vcpu->id.raw(), state_of(*vcpu), vcpu == current ? ", loaded" : "", vcpu->cpu_time);
+                }
         });
     }
 }
@@ -69,7 +76,10 @@ void audit_frames()
 void raise_debug()
 {
     for_each_domain([](Domain& domain) {
-        for (auto* const vcpu : domain.all_vcpus()) event::raise_vcpu_virq(*vcpu, PVN_VIRQ_DEBUG);
+        for (auto* const vcpu : domain.all_vcpus()) {
+            schedule::let_interrupts_in();
+            event::raise_vcpu_virq(*vcpu, PVN_VIRQ_DEBUG);
+        }
     });
     log("PVN_VIRQ_DEBUG raised");
 }
