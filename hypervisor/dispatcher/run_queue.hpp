@@ -21,7 +21,7 @@ struct RunQueue {
     // All whose home it is, by home_next: those that are to find another one, and all others.
     Vcpu* unwelcome PVN_GUARDED_BY(lock) = nullptr;
     Vcpu* welcome PVN_GUARDED_BY(lock) = nullptr;
-    Heap<Vcpu, &Vcpu::deadline> deadlines PVN_GUARDED_BY(lock){};  // of those with a deadline (deadlines.hpp)
+    Heap<&Vcpu::deadline> deadlines PVN_GUARDED_BY(lock){};       // of those with a deadline (deadlines.hpp)
     Vcpu* running PVN_GUARDED_BY(lock) = nullptr;             // null: idle.  Active too, or about to be
     std::uint64_t slice_end PVN_GUARDED_BY(lock) = 0;         // system time at which it may have to give way; 0: idle
     bool traced_idle PVN_GUARDED_BY(lock) = true;             // as the trace has it

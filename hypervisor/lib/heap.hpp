@@ -7,37 +7,41 @@
 
 namespace pvn {
 
-// What a thing has for each heap in which it can be.
-template <class T>
+// What a thing has for each heap in which it can be.  Keys have an order by `<`.
+template <class T, class Key = std::uint64_t>
 struct HeapHook {
     T* up{};
     T* left{};
     T* right{};
-    std::uint64_t key{};
+    Key key{};
     std::uint32_t rank{};  // of a thing in a heap at least 1
 };
 
 // A leftist heap.  [knuth/3] 5.2.3: the rank of a thing is the length of the shortest way down to where a child is missing; that of a left
 // child is never below that of the right one, so the way to the right is as short as can be: log2(n + 1) things at most.  Only that way is
 // walked, and never recursively, so that insert() and erase() take O(log n) in the worst case, not only on average.
-template <class T, HeapHook<T> T::*hook>
-class Heap {
+template <auto hook>
+class Heap;
+template <class T, class Key, HeapHook<T, Key> T::*hook>
+class Heap<hook> {
 public:
     constexpr Heap() = default;
     Heap(Heap const&) = delete;
     Heap& operator=(Heap const&) = delete;
 
     static bool holds(T const& thing) { return (thing.*hook).rank != 0; }
-    static std::uint64_t key(T const& thing) { return (thing.*hook).key; }
+    static Key const& key(T const& thing) { return (thing.*hook).key; }
 
     // One with the least key; null: there is none.
     T* first() const { return root_; }
+    std::uint32_t size() const { return size_; }
 
     // It is in no heap by this hook.
-    void insert(T& thing, std::uint64_t key)
+    void insert(T& thing, Key const& key)
     {
         thing.*hook = {.key = key, .rank = 1};
         root_ = merge(root_, &thing);
+        ++size_;
     }
 
     // It is in this one.
@@ -52,6 +56,24 @@ public:
             ((was.up->*hook).left == &thing ? (was.up->*hook).left : (was.up->*hook).right) = rest;
         for (auto* at = was.up; at != nullptr && put_right(*at); at = (at->*hook).up) {}
         thing.*hook = {};
+        --size_;
+    }
+
+    // Calls change(thing, key) for each, in no order.  Keys may change, their order may not.
+    template <class Change>
+    void for_each(Change change)
+    {
+        for (auto* at = root_; at != nullptr;) {
+            change(*at, (at->*hook).key);
+            if ((at->*hook).left != nullptr) {  // where there is none, there is none on the right either
+                at = (at->*hook).left;
+                continue;
+            }
+            // Up, until there is a right one that has not been visited.
+            auto* below = at;
+            for (at = (at->*hook).up; at != nullptr && ((at->*hook).right == below || (at->*hook).right == nullptr); at = (at->*hook).up) below = at;
+            if (at != nullptr) at = (at->*hook).right;
+        }
     }
 
 private:
@@ -85,6 +107,7 @@ private:
     }
 
     T* root_{};
+    std::uint32_t size_{};
 };
 
 }  // namespace pvn

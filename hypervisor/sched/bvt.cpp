@@ -93,6 +93,75 @@ VirtualTime Bvt::effective_at(Entity const& entity, Nanoseconds now) const
     return effective(account_at(entity, now), entity.parameters_);
 }
 
+// --- Who is where --------------------------------------------------------------------------------------------
+
+Bvt::Class Bvt::class_of(Entity const& entity) const
+{
+    if (&entity == running_ || entity.yielded_ || entity.parameters_.warping == Warp::enabled)
+        return Class::apart;
+    if (entity.affinity_ == Affinity{})
+        return Class::anywhere;
+    return entity.affinity_.hard.without(cpu_).empty() ? Class::here : Class::apart;
+}
+
+void Bvt::put(Entity& entity)
+{
+    switch (class_of(entity)) {
+    case Class::anywhere:
+        entity.ordered_here_ = false;
+        return anywhere_.insert(entity, Place{entity.account_.actual, entity.turn_});
+    case Class::here:
+        entity.ordered_here_ = true;
+        return here_.insert(entity, Place{entity.account_.actual, entity.turn_});
+    case Class::apart:
+        return apart_.append(entity);
+    }
+}
+
+void Bvt::take(Entity& entity)
+{
+    if (!Order::holds(entity))
+        apart_.remove(entity);
+    else if (entity.ordered_here_)
+        here_.erase(entity);
+    else
+        anywhere_.erase(entity);
+}
+
+// It becomes runnable, or is so no more.
+void Bvt::enter(Entity& entity)
+{
+    entity.state_ = Entity::State::runnable;
+    entity.turn_ = ++turns_;
+    weight_ += entity.parameters_.weight;
+    put(entity);
+}
+
+void Bvt::leave(Entity& entity)
+{
+    take(entity);
+    weight_ -= entity.parameters_.weight;
+}
+
+// Whoever is not looked at is behind one of the same kind that is, in every respect but the CPUs that he likes.
+template <class Look>
+void Bvt::for_each_that_counts(Look look) const
+{
+    for (Entity* const entity : {anywhere_.first(), here_.first()})
+        if (entity != nullptr)
+            look(*entity);
+    for (Entity* entity = apart_.first(); entity != nullptr; entity = entity->next())
+        look(*entity);
+}
+
+void Bvt::affinity_changed(Entity& entity)
+{
+    if (entity.state_ != Entity::State::runnable)
+        return;
+    take(entity);
+    put(entity);
+}
+
 // --- The choice ----------------------------------------------------------------------------------------------
 
 bool Bvt::passed_over(Entity const& entity, Nanoseconds now) const
@@ -112,27 +181,26 @@ Bvt::Choice Bvt::choose(Nanoseconds now) const
     // The best of those that wait, and the best of those among them that have not yielded.
     Entity* willing = nullptr;
     Entity* any = nullptr;
-    VirtualTime willing_time = 0;
-    VirtualTime any_time = 0;
     Nanoseconds change = no_deadline;
-    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
-        if (entity == running_)
-            continue;
-        VirtualTime const time = effective_at(*entity, now);
-        if (any == nullptr || after(any_time, time) > 0) {
-            any = entity;
-            any_time = time;
+    Place willing_place, any_place;
+    for_each_that_counts([&](Entity& entity) {
+        if (&entity == running_)
+            return;
+        Place const place{effective_at(entity, now), entity.turn_};
+        if (any == nullptr || place < any_place) {
+            any = &entity;
+            any_place = place;
         }
-        if (passed_over(*entity, now)) {
-            change = std::min(change, entity->yielded_until_);
-        } else if (willing == nullptr || after(willing_time, time) > 0) {
-            willing = entity;
-            willing_time = time;
+        if (passed_over(entity, now)) {
+            change = std::min(change, entity.yielded_until_);
+        } else if (willing == nullptr || place < willing_place) {
+            willing = &entity;
+            willing_place = place;
         }
-        if (entity->parameters_.warping == Warp::enabled)
-            if (BvtAccount const account = account_at(*entity, now); !account.warped)
-                change = std::min(change, saturating_add(account.warp_stopped, entity->parameters_.unwarp));
-    }
+        if (entity.parameters_.warping == Warp::enabled)
+            if (BvtAccount const account = account_at(entity, now); !account.warped)
+                change = std::min(change, saturating_add(account.warp_stopped, entity.parameters_.unwarp));
+    });
 
     Entity* const best = willing != nullptr ? willing : any;
     if (running_ == nullptr)
@@ -143,7 +211,7 @@ Bvt::Choice Bvt::choose(Nanoseconds now) const
         return {best, nullptr, change};
     if (willing == nullptr)
         return {running_, nullptr, change};
-    Nanoseconds const lead = lead_over(*running_, willing_time, now);
+    Nanoseconds const lead = lead_over(*running_, willing_place.time, now);
     bool const over = lead != 0 && lead >= allowance_;
     return over ? Choice{willing, running_, change} : Choice{running_, willing, change};
 }
@@ -195,18 +263,35 @@ Decision Bvt::pick_next(Nanoseconds now)
     }
     if (chosen != running_ && passed_over(*chosen, now)) {
         // Everybody has yielded: all have let another go first, and start anew.
-        for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next())
+        for (Entity* entity = apart_.first(); entity != nullptr; entity = entity->next())
             if (entity != running_)
-                entity->yielded_ = false;
+                entity->yielded_until_ = now;
     }
     bool const goes_on = chosen == running_ && !chosen->yielded_;
-    running_ = chosen;
+    if (chosen != running_) {
+        Entity* const before = running_;
+        take(*chosen);
+        running_ = chosen;
+        apart_.append(*chosen);
+        if (before != nullptr) {
+            apart_.remove(*before);
+            put(*before);
+        }
+    }
     accounted_until_ = now;
     running_->yielded_ = false;
-    queue_.remove(*running_);
-    queue_.append(*running_);
-    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next())
-        refresh_warp(entity->account_, entity->parameters_, now);
+    running_->turn_ = ++turns_;
+    int returning = 4;  // at once; those whose yielding is over count as willing wherever they are
+    for (Entity* entity = apart_.first(); entity != nullptr;) {
+        Entity& here = *entity;
+        entity = here.next();
+        refresh_warp(here.account_, here.parameters_, now);
+        if (!here.yielded_ || passed_over(here, now) || --returning < 0)
+            continue;
+        apart_.remove(here);
+        here.yielded_ = false;
+        put(here);
+    }
 
     // Now from the point of view of the one that runs.
     if (!goes_on)
@@ -233,12 +318,12 @@ VirtualTime Bvt::virtual_time_at(Nanoseconds now) const
 {
     bool found = false;
     VirtualTime least = virtual_time_;
-    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
-        VirtualTime const time = actual_at(*entity, now);
+    for_each_that_counts([&](Entity const& entity) {
+        VirtualTime const time = actual_at(entity, now);
         if (!found || after(least, time) > 0)
             least = time;
         found = true;
-    }
+    });
     return after(least, virtual_time_) > 0 ? least : virtual_time_;
 }
 
@@ -289,9 +374,10 @@ void Bvt::wake(Entity& entity, Nanoseconds now)
     if (pool_ != nullptr) {
         bound_lead(entity, start);
         // Beside one that has borrowed it does not start where that one is: it would take the lead along to other queues.
-        for (Entity const* other = queue_.first(); other != nullptr; other = other->next())
-            if (VirtualTime const least = unborrowed(account_at(*other, now), other->parameters_); after(start, least) > 0)
+        for_each_that_counts([&](Entity const& other) {
+            if (VirtualTime const least = unborrowed(account_at(other, now), other.parameters_); after(start, least) > 0)
                 start = least;
+        });
         if (after(virtual_time_, start) > 0 && after(virtual_time_, account.actual) > 0)
             virtual_time_ = after(start, account.actual) > 0 ? start : account.actual;
     }
@@ -303,8 +389,7 @@ void Bvt::wake(Entity& entity, Nanoseconds now)
     if (account.warped && now - account.warp_stopped >= entity.parameters_.unwarp)
         account.warp_used = 0;
     refresh_warp(account, entity.parameters_, now);
-    entity.state_ = Entity::State::runnable;
-    queue_.append(entity);
+    enter(entity);
     publish();
 }
 
@@ -312,16 +397,16 @@ void Bvt::block(Entity& entity, Nanoseconds now)
 {
     if (entity.state_ != Entity::State::runnable)
         return;
+    leave(entity);
     if (&entity == running_)
         running_ = nullptr;
     if (entity.account_.warped)
         entity.account_.warp_stopped = now;
     entity.yielded_ = false;
-    queue_.remove(entity);
     entity.state_ = Entity::State::blocked;
     virtual_time_ = virtual_time_at(accounted_until_);
     // Else pick_next() follows, and that shows it.  But whom the last one wakes while it blocks is to find its CPU idle.
-    if (queue_.empty())
+    if (runnable() == 0)
         publish();
 }
 
@@ -330,8 +415,10 @@ void Bvt::yield(Entity& entity, Nanoseconds now)
     if (entity.state_ != Entity::State::runnable)
         return;
     // Passed over until another has had a fair run, not only for an instant: it may still have the least E by far.
+    take(entity);
     entity.yielded_ = true;
     entity.yielded_until_ = saturating_add(now, std::max(allowance_, charging_unit_));
+    put(entity);
 }
 
 void Bvt::account(Entity& entity, Nanoseconds ran)
@@ -339,7 +426,12 @@ void Bvt::account(Entity& entity, Nanoseconds ran)
     if (entity.state_ == Entity::State::detached)
         return;
     VirtualTime const before = entity.account_.actual;
+    bool const ordered = Order::holds(entity);
+    if (ordered)
+        take(entity);
     charge(entity.account_, entity.parameters_, ran);
+    if (ordered)
+        put(entity);
     if (&entity == running_) {
         accounted_until_ += ran;
         spend_warp(entity.account_, entity.parameters_, ran, accounted_until_);
@@ -356,6 +448,12 @@ Result<void> Bvt::set_parameters(Entity& entity, Parameters const& parameters, N
         return Fail{Error::not_found};
     PVN_CHECK(check(parameters));
 
+    bool const runnable = entity.state_ == Entity::State::runnable;
+    if (runnable) {  // out of the order, as its place there is about to change
+        take(entity);
+        apart_.append(entity);
+        weight_ = weight_ - entity.parameters_.weight + parameters.weight;
+    }
     // What is not charged yet was run at the old weight: charge it to the ns, and carry the remainder over in the new unit.
     BvtAccount& account = entity.account_;
     std::uint64_t const old_weight = entity.parameters_.weight;
@@ -382,6 +480,10 @@ Result<void> Bvt::set_parameters(Entity& entity, Parameters const& parameters, N
         account.warp_stopped = now;
     }
     refresh_warp(account, parameters, now);
+    if (runnable) {
+        apart_.remove(entity);
+        put(entity);
+    }
     publish();
     return {};
 }
@@ -397,27 +499,28 @@ void Bvt::publish()
 {
     if (pool_ == nullptr)
         return;
-    QueueSummary::Reading shown{.members = members_, .time = virtual_time_};
-    bool const somebody_looks = !pool_->cpus().without(cpu_).empty();
-    for (Entity const* entity = somebody_looks ? queue_.first() : nullptr; entity != nullptr; entity = entity->next()) {
-        ++shown.runnable;
-        shown.weight += entity->parameters_.weight;
-        VirtualTime const least = unborrowed(entity->account_, entity->parameters_);
-        if (shown.runnable == 1 || after(shown.contended_time, least) > 0)
+    QueueSummary::Reading shown{.members = members_, .runnable = runnable(), .weight = weight_, .time = virtual_time_};
+    bool first = true;
+    auto const look = [&](Entity const& entity) {
+        VirtualTime const least = unborrowed(entity.account_, entity.parameters_);
+        if (first || after(shown.contended_time, least) > 0)
             shown.contended_time = least;
-        VirtualTime const time = effective(entity->account_, entity->parameters_);
-        if (entity == running_) {
+        first = false;
+        VirtualTime const time = effective(entity.account_, entity.parameters_);
+        if (&entity == running_) {
             shown.running_time = time;
-            continue;
+            return;
         }
-        CpuMask const cpus = elsewhere(*entity);
+        CpuMask const cpus = elsewhere(entity);
         if (cpus.empty())
-            continue;
+            return;
         if (shown.waiting == 0 || after(shown.waiting_time, time) > 0)
             shown.waiting_time = time;
-        ++shown.waiting;
+        shown.waiting += Order::holds(entity) ? anywhere_.size() : 1;
         shown.waiting_cpus = shown.waiting_cpus | cpus;
-    }
+    };
+    if (!pool_->cpus().without(cpu_).empty())  // somebody looks
+        for_each_that_counts(look);
     pool_->queue(cpu_).write(shown);
 }
 
@@ -426,33 +529,44 @@ void Bvt::settle(Nanoseconds now)
 {
     if (pool_ == nullptr || pool_->cpus().without(cpu_).empty())
         return;
-    std::uint32_t weight = 0;
-    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
+    if (anywhere_.first() != nullptr)
+        return;
+    std::uint32_t weight = 0;  // the least one
+    auto const look = [&](Entity const& entity) { weight = weight == 0 ? entity.parameters_.weight : std::min(weight, entity.parameters_.weight); };
+    for (Entity const* entity = apart_.first(); entity != nullptr; entity = entity->next()) {
         if (entity != running_ && !elsewhere(*entity).empty())
             return;
-        weight = weight == 0 ? entity->parameters_.weight : std::min(weight, entity->parameters_.weight);
+        look(*entity);
     }
     std::optional<VirtualTime> const common = pool_->contended_time(cpu_);
     if (!common)
         return;
-    if (queue_.empty()) {
+    if (runnable() == 0) {
         virtual_time_ = *common;
         return;
     }
-    // A little behind may be a claim that is just being met.
-    VirtualTime const least = *common - 2 * allowance_in(weight);
-    std::int64_t const behind = after(least, virtual_time_at(now));
-    if (behind <= 0)
+    // A little behind may be a claim that is just being met: the less the least weight is, the more is a little.
+    if (here_.first() != nullptr)
+        look(*here_.first());
+    auto const behind = [&] { return after(*common - 2 * allowance_in(weight), virtual_time_at(now)); };
+    if (behind() <= 0)
         return;
-    auto const shift = static_cast<std::uint64_t>(behind);
-    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next())
+    here_.for_each([&](Entity const& entity, Place const&) { look(entity); });
+    if (behind() <= 0)
+        return;
+    auto const shift = static_cast<std::uint64_t>(behind());
+    for (Entity* entity = apart_.first(); entity != nullptr; entity = entity->next())
         entity->account_.actual += shift;
+    here_.for_each([&](Entity& entity, Place& place) {
+        entity.account_.actual += shift;
+        place.time += shift;
+    });
     virtual_time_ += shift;
 }
 
 void Bvt::bound_lead(Entity& entity, VirtualTime start) const
 {
-    if (queue_.empty())
+    if (runnable() == 0)
         return;
     VirtualTime const most = start + 2 * allowance_in(entity.parameters_.weight) + entity.parameters_.warp / default_weight;
     if (after(entity.account_.actual, most) > 0)
@@ -494,24 +608,32 @@ Entity* Bvt::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now)
     if (wish.kind == Wish::Kind::nothing || pool_ == nullptr)
         return nullptr;
     Entity* best = nullptr;
-    VirtualTime best_time = 0;
-    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
-        if (entity == running_ || !elsewhere(*entity).has(to) || !may_move(*entity))
-            continue;
+    Place best_place;
+    auto const look = [&](Entity& entity) {
+        if (&entity == running_ || !elsewhere(entity).has(to) || !may_move(entity))
+            return;
         // Against its soft affinity only when it is an allowance more urgent.
-        VirtualTime time = effective(account_at(*entity, now), entity->parameters_);
-        if (!entity->affinity_.soft.has(to))
-            time += allowance_in(entity->parameters_.weight);
-        if (wish.kind == Wish::Kind::earlier && after(time, wish.time) > 0)
-            continue;
-        if (best == nullptr || after(best_time, time) > 0) {
-            best = entity;
-            best_time = time;
+        Place place{effective(account_at(entity, now), entity.parameters_), entity.turn_};
+        if (!entity.affinity_.soft.has(to))
+            place.time += allowance_in(entity.parameters_.weight);
+        if (wish.kind == Wish::Kind::earlier && after(place.time, wish.time) > 0)
+            return;
+        if (best == nullptr || place < best_place) {
+            best = &entity;
+            best_place = place;
         }
+    };
+    for_each_that_counts(look);
+    // One at most may not move although it waits: the one that ran last, while its registers are still in this CPU.
+    if (Entity* const stays = anywhere_.first(); stays != nullptr && !may_move(*stays)) {
+        take(*stays);
+        if (anywhere_.first() != nullptr)
+            look(*anywhere_.first());
+        put(*stays);
     }
     if (best == nullptr)
         return nullptr;
-    queue_.remove(*best);
+    leave(*best);
     best->yielded_ = false;
     detach(*best, now);
     follow_virtual_time();
@@ -535,11 +657,10 @@ void Bvt::receive(Entity& entity, Nanoseconds now)
         if (after(least, account.actual) > 0)
             account.actual = least;
     }
-    if (queue_.empty() || after(virtual_time_, account.actual) > 0)
+    if (runnable() == 0 || after(virtual_time_, account.actual) > 0)
         virtual_time_ = account.actual;
     refresh_warp(account, entity.parameters_, now);
-    entity.state_ = Entity::State::runnable;
-    queue_.append(entity);
+    enter(entity);
     ++members_;
     publish();
 }

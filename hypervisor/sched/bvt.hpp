@@ -29,7 +29,9 @@ namespace pvn::sched {
 //  - real time is never lost or counted twice: A * weight + remainder + uncharged grows by exactly what account() was told, apart
 //    from the corrections named above, on waking, and at a change of weight;
 //  - the running entity, if any, is runnable and in the list.
-// The list is not ordered: warp and limits change E with time.  A pick looks at each runnable entity of its CPU once or twice.
+//  - those that wait are where class_of() says, except that one whose yielding is over may still be among those apart.
+// Most of those that wait have E = A, which changes only while they run, and may run on any CPU, or only on this: these are in order.  Each
+// call looks at the first of them and at all others: those that may warp, have yielded, or may run on some CPUs only.
 class Bvt final : public Policy {
 public:
     static constexpr Nanoseconds maximum_allowance = Nanoseconds{1} << 60;
@@ -59,7 +61,7 @@ public:
     Decision pick_next(Nanoseconds now) override;
     Nanoseconds may_go_on(Entity const& woken, Nanoseconds now) const override;
     bool must_switch(Nanoseconds now) const override;
-    std::uint32_t runnable() const override { return queue_.size(); }
+    std::uint32_t runnable() const override { return anywhere_.size() + here_.size() + apart_.size(); }
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
 
     Wish wish(Nanoseconds now) const override;
@@ -74,12 +76,21 @@ private:
         Entity* rival = nullptr;            // best of the others, those that yielded apart
         Nanoseconds change = no_deadline;   // when someone who waits may become a better choice
     };
+    using Order = Heap<&Entity::place_>;
+    enum class Class : std::uint8_t { anywhere, here, apart };
 
     void charge(BvtAccount& account, Parameters const& parameters, Nanoseconds ran) const;
     static void spend_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds ran, Nanoseconds until);
     static void refresh_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds now);
     static VirtualTime effective(BvtAccount const& account, Parameters const& parameters);
     static VirtualTime unborrowed(BvtAccount const& account, Parameters const& parameters);
+    Class class_of(Entity const& entity) const;
+    void put(Entity& entity);
+    void take(Entity& entity);
+    void enter(Entity& entity);
+    void leave(Entity& entity);
+    template <class Look>
+    void for_each_that_counts(Look look) const;
     BvtAccount account_at(Entity const& entity, Nanoseconds now) const;
     VirtualTime actual_at(Entity const& entity, Nanoseconds now) const;
     VirtualTime effective_at(Entity const& entity, Nanoseconds now) const;
@@ -90,6 +101,7 @@ private:
     VirtualTime virtual_time_at(Nanoseconds now) const;
     void follow_virtual_time();
     void publish() override;
+    void affinity_changed(Entity& entity) override;
     void settle(Nanoseconds now);
     void detach(Entity& entity, Nanoseconds now);
     void bound_lead(Entity& entity, VirtualTime start) const;
@@ -99,7 +111,11 @@ private:
     Nanoseconds allowance_;
     Nanoseconds charging_unit_;
     VirtualTime virtual_time_;
-    EntityList queue_{};                // runnable, the one that was chosen longest ago first
+    // All that are runnable.  The running one is apart.
+    Order anywhere_{}, here_{};         // may run on every CPU; on no other
+    EntityList apart_{};
+    std::uint64_t weight_ = 0;          // their sum
+    std::uint64_t turns_ = 0;           // given out so far
     Entity* running_ = nullptr;
     Nanoseconds accounted_until_ = 0;   // of the running one
 };

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "lib/heap.hpp"
 #include "lib/result.hpp"
 #include "paravane/hypercall.h"
 #include "sched/cpu_mask.hpp"
@@ -87,6 +88,17 @@ struct BvtAccount {
     bool warped = false;
 };
 
+// Where an entity stands among those that wait: by virtual time, and then by who has waited longer for his turn.
+struct Place {
+    VirtualTime time = 0;
+    std::uint64_t turn = 0;
+    friend constexpr bool operator<(Place const& a, Place const& b)
+    {
+        auto const later = after(a.time, b.time);
+        return later < 0 || (later == 0 && a.turn < b.turn);
+    }
+};
+
 class Entity;
 class Pool;
 
@@ -137,9 +149,12 @@ private:
     Affinity affinity_{};
     BvtAccount account_{};
     Pool const* clock_ = nullptr;  // the pool among whose queues A is comparable
+    HeapHook<Entity, Place> place_{};
+    std::uint64_t turn_ = 0;       // grows with each that is given out
     Nanoseconds yielded_until_ = 0;
     State state_ = State::detached;
     bool yielded_ = false;
+    bool ordered_here_ = false;    // by `place_`, among those that may run on one CPU only
 };
 
 inline void EntityList::append(Entity& entity)

@@ -74,6 +74,7 @@ public:
     void set_affinity(Entity& entity, Affinity const& affinity)
     {
         entity.affinity_ = affinity;
+        affinity_changed(entity);
         publish();
     }
 
@@ -106,6 +107,7 @@ protected:
 
     // Shows the queue as it now is.
     virtual void publish() = 0;
+    virtual void affinity_changed(Entity&) {}
     // Where else than here the entity may run.
     CpuMask elsewhere(Entity const& entity) const { return entity.affinity_.hard & pool_->cpus().without(cpu_); }
 
