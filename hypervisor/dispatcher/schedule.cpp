@@ -189,11 +189,12 @@ void make_runnable(Vcpu& vcpu, VcpuState from)
         auto& queue = *home;
         queue.lock.assert_held();
         if (vcpu.state != from) return;
+        bool const timed = vcpu.poll_deadline != 0;
         vcpu.poll_count = 0;
         vcpu.poll_deadline = 0;
         vcpu.state = VcpuState::runnable;
         if (vcpu.entity.state() == sched::Entity::State::detached) return;
-        deadlines::file(queue, vcpu);
+        if (timed) deadlines::file(queue, vcpu);
         trace::note(PVN_TRACE_WAKE, vcpu.domain->id.raw(), vcpu.id.raw());
         target = vcpu.active == no_cpu ? sched::balance::place(pools::of(vcpu), vcpu.entity, vcpu.home) : vcpu.home.load();
         if (target == vcpu.home) return update(queue, vcpu);
@@ -402,7 +403,7 @@ void poll(Vcpu& vcpu, std::uint64_t deadline)
         queue.lock.assert_held();
         if (vcpu.state != VcpuState::runnable) return;
         vcpu.poll_deadline = deadline;
-        deadlines::file(queue, vcpu);
+        if (deadline != 0) deadlines::file(queue, vcpu);
         vcpu.state = VcpuState::blocked;
         update(queue, vcpu);
     }
@@ -432,7 +433,10 @@ void yield(Vcpu& vcpu)
 
 void domain_changed(Domain& domain)
 {
-    for (auto* const vcpu : domain.all_vcpus()) update(*vcpu);
+    for (auto* const vcpu : domain.all_vcpus()) {
+        update(*vcpu);
+        let_interrupts_in();
+    }
 }
 
 Result<void> set_affinity(Vcpu& vcpu, sched::Affinity const& affinity)

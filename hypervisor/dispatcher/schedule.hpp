@@ -27,7 +27,7 @@ void poll(Vcpu&, std::uint64_t deadline);  // waits for one of its poll_ports or
 void wake(Vcpu&);                // does nothing unless it is blocked
 void wake_poller(Vcpu&);         // the same, if one of the ports that it polls is pending
 void yield(Vcpu&);
-void domain_changed(Domain&);    // paused, unpaused, shut down, dying
+void domain_changed(Domain&);    // paused, unpaused, shut down, dying.  No lock is held: interrupts are let in after each vCPU
 void wait_until_inactive(Domain&);  // of a domain that may not run; no lock is held
 void wait_until_inactive(Vcpu const&);
 Result<void> set_parameters(Vcpu&, pvn_sched_parameters const&);

@@ -327,6 +327,21 @@ static Result<Domain*> bury(Domain& domain) PVN_REQUIRES(lock)
     return &domain;
 }
 
+// It runs no more, and is the caller's to take apart, bit by bit.
+static Result<void> condemn(DomainId id)
+{
+    Domain* domain = nullptr;
+    {
+        Guard const guard{lock};
+        domain = id.raw() < table.size() ? table[id.raw()].load() : nullptr;
+        if (domain == nullptr) return {};  // maybe it is leaving
+        if (domain->privileged) return Fail{Error::denied};
+        domain->dying = true;
+    }
+    schedule::domain_changed(*domain);
+    return {};
+}
+
 static Result<Domain*> dismantle(DomainId id, std::uint64_t until)
 {
     Guard const guard{lock};
@@ -335,9 +350,7 @@ static Result<Domain*> dismantle(DomainId id, std::uint64_t until)
     auto* const found = last != nullptr ? last : table[id.raw()].load();
     if (found == nullptr) return Fail{Error::not_found};
     auto& domain = *found;
-    if (domain.privileged) return Fail{Error::denied};
-    domain.dying = true;
-    schedule::domain_changed(domain);
+    if (!domain.dying) return Fail{Error::again};  // another one, with the same id
     if (last != nullptr) return bury(domain);
     if (any_active(domain)) return Fail{Error::again};
     if (!domain.dismantled) {
@@ -373,6 +386,7 @@ static Result<Domain*> dismantle(DomainId id, std::uint64_t until)
 
 Result<void> destroy(DomainId id, std::uint64_t until, Breathe breathe)
 {
+    PVN_CHECK(condemn(id));
     free_own(*PVN_TRY(dismantle(id, until)), breathe);
     {
         Guard const guard{lock};

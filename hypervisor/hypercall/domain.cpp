@@ -170,7 +170,10 @@ Outcome domain_set_sched(Vcpu& vcpu, Arguments const& a)
 {
     auto* const domain = PVN_TRY(find(a[0]));
     auto const parameters = PVN_TRY((GuestIn<pvn_sched_parameters>{vcpu, a[1]}.read()));
-    for (auto* const target : domain->all_vcpus()) PVN_CHECK(schedule::set_parameters(*target, parameters));
+    for (auto* const target : domain->all_vcpus()) {
+        PVN_CHECK(schedule::set_parameters(*target, parameters));
+        schedule::let_interrupts_in();
+    }
     return 0;
 }
 

@@ -5,6 +5,13 @@
 
 namespace pvn::sched {
 
+namespace {
+
+// To look at so many one by one is quicker than to keep them in order.
+constexpr std::uint32_t few = 8;
+
+}  // namespace
+
 // --- The books of one entity ---------------------------------------------------------------------------------
 
 // Charges whole units and carries the rest; what a division leaves over is carried too, so nothing drifts.
@@ -106,6 +113,8 @@ Bvt::Class Bvt::class_of(Entity const& entity) const
 
 void Bvt::put(Entity& entity)
 {
+    if (apart_.size() < few)
+        return apart_.append(entity);
     switch (class_of(entity)) {
     case Class::anywhere:
         entity.ordered_here_ = false;
@@ -145,13 +154,14 @@ void Bvt::leave(Entity& entity)
 
 // Whoever is not looked at is behind one of the same kind that is, in every respect but the CPUs that he likes.
 template <class Look>
-void Bvt::for_each_that_counts(Look look) const
+[[gnu::always_inline]] inline void Bvt::for_each_that_counts(Look const& look) const
 {
-    for (Entity* const entity : {anywhere_.first(), here_.first()})
-        if (entity != nullptr)
-            look(*entity);
     for (Entity* entity = apart_.first(); entity != nullptr; entity = entity->next())
         look(*entity);
+    if (anywhere_.first() != nullptr) [[unlikely]]
+        look(*anywhere_.first());
+    if (here_.first() != nullptr) [[unlikely]]
+        look(*here_.first());
 }
 
 void Bvt::affinity_changed(Entity& entity)
@@ -183,7 +193,7 @@ Bvt::Choice Bvt::choose(Nanoseconds now) const
     Entity* any = nullptr;
     Nanoseconds change = no_deadline;
     Place willing_place, any_place;
-    for_each_that_counts([&](Entity& entity) {
+    for_each_that_counts([&](Entity& entity) __attribute__((always_inline)) {
         if (&entity == running_)
             return;
         Place const place{effective_at(entity, now), entity.turn_};
@@ -270,10 +280,12 @@ Decision Bvt::pick_next(Nanoseconds now)
     bool const goes_on = chosen == running_ && !chosen->yielded_;
     if (chosen != running_) {
         Entity* const before = running_;
-        take(*chosen);
+        if (Order::holds(*chosen)) {
+            take(*chosen);
+            apart_.append(*chosen);
+        }
         running_ = chosen;
-        apart_.append(*chosen);
-        if (before != nullptr) {
+        if (before != nullptr && apart_.size() > few) {
             apart_.remove(*before);
             put(*before);
         }
@@ -318,7 +330,7 @@ VirtualTime Bvt::virtual_time_at(Nanoseconds now) const
 {
     bool found = false;
     VirtualTime least = virtual_time_;
-    for_each_that_counts([&](Entity const& entity) {
+    for_each_that_counts([&](Entity const& entity) __attribute__((always_inline)) {
         VirtualTime const time = actual_at(entity, now);
         if (!found || after(least, time) > 0)
             least = time;
@@ -374,7 +386,7 @@ void Bvt::wake(Entity& entity, Nanoseconds now)
     if (pool_ != nullptr) {
         bound_lead(entity, start);
         // Beside one that has borrowed it does not start where that one is: it would take the lead along to other queues.
-        for_each_that_counts([&](Entity const& other) {
+        for_each_that_counts([&](Entity const& other) __attribute__((always_inline)) {
             if (VirtualTime const least = unborrowed(account_at(other, now), other.parameters_); after(start, least) > 0)
                 start = least;
         });
@@ -415,10 +427,13 @@ void Bvt::yield(Entity& entity, Nanoseconds now)
     if (entity.state_ != Entity::State::runnable)
         return;
     // Passed over until another has had a fair run, not only for an instant: it may still have the least E by far.
-    take(entity);
+    bool const ordered = Order::holds(entity);
+    if (ordered)
+        take(entity);
     entity.yielded_ = true;
     entity.yielded_until_ = saturating_add(now, std::max(allowance_, charging_unit_));
-    put(entity);
+    if (ordered)
+        put(entity);
 }
 
 void Bvt::account(Entity& entity, Nanoseconds ran)
@@ -501,7 +516,7 @@ void Bvt::publish()
         return;
     QueueSummary::Reading shown{.members = members_, .runnable = runnable(), .weight = weight_, .time = virtual_time_};
     bool first = true;
-    auto const look = [&](Entity const& entity) {
+    auto const look = [&](Entity const& entity) __attribute__((always_inline)) {
         VirtualTime const least = unborrowed(entity.account_, entity.parameters_);
         if (first || after(shown.contended_time, least) > 0)
             shown.contended_time = least;
@@ -519,7 +534,7 @@ void Bvt::publish()
         shown.waiting += Order::holds(entity) ? anywhere_.size() : 1;
         shown.waiting_cpus = shown.waiting_cpus | cpus;
     };
-    if (!pool_->cpus().without(cpu_).empty())  // somebody looks
+    if (somebody_looks())
         for_each_that_counts(look);
     pool_->queue(cpu_).write(shown);
 }
@@ -527,7 +542,7 @@ void Bvt::publish()
 // Brings a queue forward that is behind for no fault of the others: nobody waits in it who could run elsewhere.
 void Bvt::settle(Nanoseconds now)
 {
-    if (pool_ == nullptr || pool_->cpus().without(cpu_).empty())
+    if (pool_ == nullptr || !somebody_looks())
         return;
     if (anywhere_.first() != nullptr)
         return;

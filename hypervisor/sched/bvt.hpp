@@ -29,7 +29,7 @@ namespace pvn::sched {
 //  - real time is never lost or counted twice: A * weight + remainder + uncharged grows by exactly what account() was told, apart
 //    from the corrections named above, on waking, and at a change of weight;
 //  - the running entity, if any, is runnable and in the list.
-//  - those that wait are where class_of() says, except that one whose yielding is over may still be among those apart.
+//  - those that wait are where class_of() says, but for a few that are apart all the same.
 // Most of those that wait have E = A, which changes only while they run, and may run on any CPU, or only on this: these are in order.  Each
 // call looks at the first of them and at all others: those that may warp, have yielded, or may run on some CPUs only.
 class Bvt final : public Policy {
@@ -90,7 +90,7 @@ private:
     void enter(Entity& entity);
     void leave(Entity& entity);
     template <class Look>
-    void for_each_that_counts(Look look) const;
+    void for_each_that_counts(Look const& look) const;
     BvtAccount account_at(Entity const& entity, Nanoseconds now) const;
     VirtualTime actual_at(Entity const& entity, Nanoseconds now) const;
     VirtualTime effective_at(Entity const& entity, Nanoseconds now) const;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <set>
 
 #include "sched/testing/simulator.hpp"
 
@@ -673,6 +674,105 @@ TEST_P(BvtRandom, busy_entities_stay_together_in_virtual_time)
     };
     cpu.run_for(2 * second);
     EXPECT_TRUE(together);
+}
+
+// With many, most of them in the queue's order: each pick is compared with a look at all of them.
+TEST_P(BvtRandom, picks_the_least_of_many)
+{
+    std::mt19937_64 random{GetParam()};
+    Bvt bvt{{.first_virtual_time = 0 - std::uint64_t{100'000}}};  // goes round soon
+    std::vector<Entity> entities(300);
+    Entity* running = nullptr;
+    Nanoseconds now = 0;
+    auto const effective = [](Entity const& e) { return e.account().actual - (e.account().warped ? e.parameters().warp / default_weight : 0); };
+    auto const parameters = [&] {
+        Parameters p{.weight = static_cast<std::uint32_t>(random() % 3 == 0 ? 1 + random() % 65535 : default_weight)};
+        if (random() % 20 == 0) p.warping = Warp::enabled, p.warp = random() % (10 * millisecond);
+        return p;
+    };
+    for (auto& e : entities) {
+        bvt.add(e, now);
+        ASSERT_TRUE(bvt.set_parameters(e, parameters(), now));
+    }
+    std::uint32_t most = 0;
+    for (int step = 0; step < 3000; ++step) {
+        Nanoseconds const ran = random() % (2 * millisecond);
+        now += ran;
+        if (running != nullptr) bvt.account(*running, ran);
+        auto& e = entities[random() % entities.size()];
+        switch (random() % 8) {
+        case 0:
+            bvt.block(e, now);
+            if (running == &e) running = nullptr;
+            break;
+        case 1:
+            ASSERT_TRUE(bvt.set_parameters(e, parameters(), now));
+            break;
+        case 2:
+            bvt.set_affinity(e, {.hard = random() % 2 == 0 ? CpuMask::only(0) : CpuMask{random() | 1}});
+            break;
+        default:
+            bvt.wake(e, now);
+        }
+        Entity const* least = nullptr;  // of those that wait
+        std::uint32_t runnable = 0;
+        for (auto const& other : entities)
+            if (other.state() == Entity::State::runnable) {
+                ++runnable;
+                if (&other != running && (least == nullptr || after(effective(*least), effective(other)) > 0)) least = &other;
+            }
+        EXPECT_EQ(bvt.runnable(), runnable);
+        most = std::max(most, runnable);
+        auto* const next = bvt.pick_next(now).entity;
+        if (next == nullptr)
+            ASSERT_EQ(runnable, 0u);
+        else if (next != running)
+            ASSERT_EQ(effective(*next), effective(*least));
+        else if (least != nullptr)
+            ASSERT_LT(after(effective(*running), effective(*least)) * static_cast<std::int64_t>(running->parameters().weight), static_cast<std::int64_t>(allowance));
+        running = next;
+    }
+    EXPECT_GT(most, 200u);
+}
+
+// Those that may run here only, too, more than are looked at one by one: none of them pays for what their queue was behind.
+TEST(BvtOrder, brings_all_that_are_pinned_forward)
+{
+    Board board;
+    Pool pool{board};
+    Bvt here, there;
+    here.join(pool, 0);
+    there.join(pool, 1);
+    std::vector<Entity> pinned(100), others(3);
+    for (auto& e : pinned) {
+        here.add(e, 0);
+        here.set_affinity(e, {.hard = CpuMask::only(0)});
+        here.wake(e, 0);
+    }
+    (void)here.pick_next(0);
+    for (auto& e : others) {
+        there.add(e, 0);
+        there.wake(e, 0);
+    }
+    Nanoseconds now = 0;
+    for (int i = 0; i < 100; ++i) {  // only the other queue gets on
+        auto* const next = there.pick_next(now).entity;
+        now += 10 * millisecond;
+        there.account(*next, 10 * millisecond);
+    }
+    (void)there.pick_next(now);
+    (void)here.pick_next(0);
+    auto const reached = there.virtual_time() - 3 * (allowance + charging_unit) / default_weight;
+    for (auto const& e : pinned) EXPECT_GE(after(e.account().actual, reached), 0);
+    // Their order is the same: all get their turn.
+    std::set<Entity*> seen;
+    for (int i = 0; i < 300; ++i) {
+        auto* const next = here.pick_next(now).entity;
+        seen.insert(next);
+        now += allowance + charging_unit;
+        here.account(*next, allowance + charging_unit);
+    }
+    EXPECT_EQ(seen.size(), pinned.size());
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, BvtRandom, ::testing::Range<std::uint64_t>(1, 41));

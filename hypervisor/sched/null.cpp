@@ -79,9 +79,9 @@ void Null::publish()
 {
     if (pool_ == nullptr)
         return;
-    QueueSummary::Reading shown{.members = members_, .runnable = owner_ != nullptr ? 1U : 0U};
-    for (Entity const* entity = waiting_.first(); entity != nullptr; entity = entity->next()) {
-        ++shown.runnable;
+    // An owner counts, asleep or not.
+    QueueSummary::Reading shown{.members = members_, .runnable = waiting_.size() + (owner_ != nullptr ? 1U : 0U)};
+    for (Entity const* entity = somebody_looks() ? waiting_.first() : nullptr; entity != nullptr; entity = entity->next()) {
         CpuMask const cpus = elsewhere(*entity);
         if (cpus.empty())
             continue;

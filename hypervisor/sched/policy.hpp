@@ -108,6 +108,8 @@ protected:
     // Shows the queue as it now is.
     virtual void publish() = 0;
     virtual void affinity_changed(Entity&) {}
+    // Whether other CPUs are in its pool.
+    bool somebody_looks() const { return !pool_->cpus().without(cpu_).empty(); }
     // Where else than here the entity may run.
     CpuMask elsewhere(Entity const& entity) const { return entity.affinity_.hard & pool_->cpus().without(cpu_); }
 

@@ -97,13 +97,10 @@ void RoundRobin::publish()
 {
     if (pool_ == nullptr)
         return;
-    QueueSummary::Reading shown{.members = members_};
-    if (running_ != nullptr) {
-        shown.runnable = 1;
+    QueueSummary::Reading shown{.members = members_, .runnable = runnable()};
+    if (running_ != nullptr)
         shown.weight = running_->parameters_.weight;
-    }
-    for (Entity const* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
-        ++shown.runnable;
+    for (Entity const* entity = somebody_looks() ? queue_.first() : nullptr; entity != nullptr; entity = entity->next()) {
         shown.weight += entity->parameters_.weight;
         CpuMask const cpus = elsewhere(*entity);
         if (cpus.empty())

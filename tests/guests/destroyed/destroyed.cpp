@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A domain is destroyed in the middle of whatever it calls, again and again, and under a hypervisor whose calls stop wherever they can (`stops`): nothing of it is left,
 // and nothing else has changed.  dom0 builds it by hand, a loop that makes one call.
-#include "domains.hpp"
-
-extern "C" void* memcpy(void*, void const*, std::size_t);
-extern "C" void* memset(void*, int, std::size_t);
+#include "by_hand.hpp"
 
 char const guest_name[] = "destroyed";
 
@@ -29,43 +26,39 @@ namespace {
 
 using guest::free_frames;
 using guest::in_memory;
+using guest::by_hand::at;
+using guest::by_hand::in_window;
 
-// The domain's pages, by pfn: its four tables, which map all of them but `bare`, `gone` and what is behind, at base + pfn * 4096.
-enum Page : std::uint64_t { l1, l2, l3, l4, code, stack, list, list_of_list, grant_table, data, bare, gone, pages = 32 };
-constexpr std::uint64_t base = 0x200000, window = 0x20000000;
-constexpr std::uint64_t at(std::uint64_t pfn) { return base + pfn * 4096; }
-template <class T>
-T* in_window(std::uint64_t pfn) { return reinterpret_cast<T*>(window + pfn * 4096); }
-
-void map(std::uint64_t id, std::uint64_t const (&pfns)[pages])
-{
-    pvn_map_foreign request{static_cast<std::uint16_t>(id), 0, pages, window, in_memory(pfns)};
-    CHECK_EQUAL(hypercall(PVN_MEMORY_MAP_FOREIGN, in_memory(&request)), 0);
-}
+// The domain's pages, of which `bare`, `gone` and what is behind are not mapped.
+enum Page : std::uint64_t { list = guest::by_hand::first_own, list_of_list, grant_table, data, bare, gone, pages = guest::by_hand::most_pages };
+using guest::by_hand::base;
+using guest::by_hand::l1;
+using guest::by_hand::l4;
+using guest::by_hand::stack;
 
 struct Call {
     std::uint64_t number, a0, a1, a2;
 };
 
 // What the domain calls for ever, and what it needs for that in its memory, which is in dom0's window.
-using Prepare = Call (*)(std::uint64_t id, std::uint64_t const (&mfns)[pages]);
+using Prepare = Call (*)(std::uint64_t id, guest::by_hand::Mfns mfns);
 Prepare const calls[] = {
-    [](std::uint64_t, std::uint64_t const (&)[pages]) -> Call {  // a frame becomes a table and a frame again
+    [](std::uint64_t, guest::by_hand::Mfns) -> Call {  // a frame becomes a table and a frame again
         for (unsigned i = 0; i < 128; ++i) in_window<pvn_mmu_op>(list)[i] = {i % 2 == 0 ? PVN_MMU_OP_PROMOTE : PVN_MMU_OP_DEMOTE, 0, bare, i % 2 == 0 ? 1u : 0u, 0, 0};
         return {PVN_MMU_QUEUE, at(list), 128, 0};
     },
-    [](std::uint64_t, std::uint64_t const (&mfns)[pages]) -> Call {  // entries come and go, and roots
+    [](std::uint64_t, guest::by_hand::Mfns mfns) -> Call {  // entries come and go, and roots
         for (unsigned i = 0; i < 128; ++i) in_window<pvn_mmu_op>(list)[i] = {PVN_MMU_OP_WRITE, 0, l1 * 4096 + (256 + i / 2) * 8, i % 2 == 0 ? mfns[data] * 4096 | 3 : 0, 0, 0};
         in_window<pvn_mmu_op>(list)[127] = {PVN_MMU_OP_SET_ROOT, 0, l4, 0, 0, 0};
         return {PVN_MMU_QUEUE, at(list), 128, 0};
     },
-    [](std::uint64_t, std::uint64_t const (&)[pages]) -> Call {  // memory is given back, and got again
+    [](std::uint64_t, guest::by_hand::Mfns) -> Call {  // memory is given back, and got again
         for (unsigned i = 0; i < pages - gone; ++i) in_window<std::uint64_t>(list_of_list)[i] = gone + i;
         for (unsigned i = 0; i < 32; ++i)
             in_window<pvn_call>(list)[i] = {i % 2 == 0 ? std::uint64_t{PVN_MEMORY_GIVE_BACK} : std::uint64_t{PVN_MEMORY_POPULATE}, 0, {at(list_of_list), pages - gone, 0, 0, 0, 0}};
         return {PVN_MULTI, at(list), 32, 0};
     },
-    [](std::uint64_t id, std::uint64_t const (&)[pages]) -> Call {  // grants to itself are copied by, mapped and unmapped
+    [](std::uint64_t id, guest::by_hand::Mfns) -> Call {  // grants to itself are copied by, mapped and unmapped
         for (unsigned i = 0; i < 512; ++i) in_window<std::uint64_t>(grant_table)[i] = PVN_GRANT_VALID | id << PVN_GRANT_DOMAIN_SHIFT | data << PVN_GRANT_PFN_SHIFT;
         for (unsigned i = 0; i < 40; ++i) in_window<pvn_grant_copy>(list_of_list)[i] = {stack * 4096, i, static_cast<std::uint16_t>(id), 0, 0, 64, 0};
         auto* const maps = reinterpret_cast<pvn_grant_map*>(in_window<char>(list_of_list) + 1024);
@@ -78,7 +71,7 @@ Prepare const calls[] = {
         batch[3] = {PVN_GRANT_UNMAP, 0, {at(list_of_list) + 3072, 40, 0, 0, 0, 0}};
         return {PVN_MULTI, at(list), 4, 0};
     },
-    [](std::uint64_t id, std::uint64_t const (&)[pages]) -> Call {  // ports
+    [](std::uint64_t id, guest::by_hand::Mfns) -> Call {  // ports
         for (unsigned i = 0; i < 60; ++i)
             in_window<pvn_call>(list)[i] = i % 3 == 0   ? pvn_call{PVN_EVENT_ALLOC, 0, {0, 0, 0, 0, 0, 0}}
                                            : i % 3 == 1 ? pvn_call{PVN_EVENT_BIND_IPI, 0, {0, 0, 0, 0, 0, 0}}
@@ -86,37 +79,19 @@ Prepare const calls[] = {
         (void)id;
         return {PVN_MULTI, at(list), 60, 0};
     },
-    [](std::uint64_t, std::uint64_t const (&)[pages]) -> Call {  // a descriptor table
+    [](std::uint64_t, guest::by_hand::Mfns) -> Call {  // a descriptor table
         for (unsigned i = 0; i < 512; ++i) in_window<std::uint64_t>(list)[i] = 0x00cff3000000ffff;
         return {PVN_VCPU_SET_LDT, at(list), 512, 0};
     },
-    [](std::uint64_t, std::uint64_t const (&)[pages]) -> Call { return {PVN_SCHED_BLOCK, 0, 0, 0}; },
-    [](std::uint64_t, std::uint64_t const (&)[pages]) -> Call { return {PVN_SCHED_YIELD, 0, 0, 0}; },
+    [](std::uint64_t, guest::by_hand::Mfns) -> Call { return {PVN_SCHED_BLOCK, 0, 0, 0}; },
+    [](std::uint64_t, guest::by_hand::Mfns) -> Call { return {PVN_SCHED_YIELD, 0, 0, 0}; },
 };
 
 void live_and_die(Prepare prepare, std::uint64_t calls_made)
 {
-    auto const created = guest::create_domain(pages, pages, 1);
-    CHECK(created > 0);
-    auto const id = static_cast<std::uint64_t>(created);
-    CHECK_EQUAL(hypercall(PVN_DOMAIN_POPULATE, id, 0, pages), static_cast<long>(pages));
-    static std::uint64_t pfns[pages], mfns[pages];
-    CHECK_EQUAL(hypercall(PVN_DOMAIN_GET_MFNS, id, 0, in_memory(mfns), pages), static_cast<long>(pages));
-    for (std::uint64_t pfn = 0; pfn < pages; ++pfn) pfns[pfn] = pfn;
-    map(id, pfns);
-    memcpy(in_window<char>(code), loop_of_calls, static_cast<std::size_t>(loop_end - loop_of_calls));
-    in_window<std::uint64_t>(l4)[0] = mfns[l3] * 4096 | 7;
-    in_window<std::uint64_t>(l3)[0] = mfns[l2] * 4096 | 7;
-    in_window<std::uint64_t>(l2)[1] = mfns[l1] * 4096 | 7;
-    for (std::uint64_t pfn = code; pfn < bare; ++pfn) in_window<std::uint64_t>(l1)[pfn] = mfns[pfn] * 4096 | 3;
-    auto const call = prepare(id, mfns);
-    for (auto& pfn : pfns) pfn = PVN_NO_FRAME;
-    map(id, pfns);
-    pvn_mmu_op promotions[4];
-    for (std::uint64_t level = 1; level <= 4; ++level) promotions[level - 1] = {PVN_MMU_OP_PROMOTE, 0, level - 1, level, 0, 0};
-    CHECK_EQUAL(hypercall(PVN_DOMAIN_MMU_QUEUE, id, in_memory(promotions), 4), 0);
-    pvn_vcpu_context context{};
-    context.rip = at(code), context.rsp = at(stack) + 4096, context.root_pfn = l4, context.rbx = PVN_VDSO_HYPERCALL;
+    Call call{};
+    auto const id = guest::by_hand::make(pages, bare, 1, {loop_of_calls, loop_end}, [&](std::uint64_t itself, guest::by_hand::Mfns mfns) { call = prepare(itself, mfns); });
+    auto context = guest::by_hand::context(0);
     context.rbp = call.number, context.r12 = call.a0, context.r13 = call.a1, context.r14 = call.a2;
     CHECK_EQUAL(hypercall(PVN_DOMAIN_SET_CONTEXT, id, 0, in_memory(&context)), 0);
     CHECK_EQUAL(hypercall(PVN_DOMAIN_UNPAUSE, id), 0);
@@ -134,9 +109,7 @@ void live_and_die(Prepare prepare, std::uint64_t calls_made)
 void guest_main()
 {
     guest::install_traps();
-    // The tables of the window, which stay.
-    CHECK_EQUAL(guest::map_user(window, guest::pfn_of(guest::allocate_page()), 3), 0);
-    CHECK_EQUAL(guest::write_entry(guest::entry_of(window), 0), 0);
+    guest::by_hand::prepare();
     live_and_die(calls[0], 1);
     auto const before = free_frames();
     for (auto const prepare : calls)
