@@ -124,7 +124,6 @@ Result<void> stop(Vcpu& vcpu)
 std::uint64_t cpu_time(Vcpu& vcpu) { return vcpu.cpu_time; }
 sched::Parameters parameters(Vcpu&) { return {}; }
 Result<void> set_parameters(Vcpu&, pvn_sched_parameters const&) { return {}; }
-Result<void> set_affinity(Vcpu&, sched::Affinity const&) { return {}; }
 void fill_info(Vcpu&, pvn_vcpu_info&) {}
 void fill_info(PerCpu const&, pvn_cpu_info&) {}
 LockStatistics run_queue_locks() { return {}; }
@@ -135,10 +134,16 @@ namespace pools {
 
 Result<std::uint32_t> create(sched::Kind) PVN_UNCHECKED { return Fail{Error::no_space}; }
 Result<void> destroy(std::uint64_t) PVN_UNCHECKED { return Fail{Error::not_found}; }
-Result<void> take_cpu(std::uint64_t, std::uint64_t) PVN_UNCHECKED { return Fail{Error::not_found}; }
+// The search stops once.
+Result<bool> take_cpu(std::uint64_t, std::uint64_t, std::uint64_t& searched, std::uint64_t) PVN_UNCHECKED
+{
+    if (std::exchange(searched, 1) == 0) return false;
+    return Fail{Error::not_found};
+}
 bool is_moving(std::uint64_t) { return false; }
 Result<void> take_domain(std::uint64_t, Domain&) PVN_UNCHECKED { return Fail{Error::not_found}; }
-Result<void> set_online(std::uint64_t, bool) PVN_UNCHECKED { return Fail{Error::not_found}; }
+Result<bool> set_online(std::uint64_t cpu, bool, std::uint64_t& searched, std::uint64_t until) PVN_UNCHECKED { return take_cpu(0, cpu, searched, until); }
+Result<void> set_affinity(Vcpu&, sched::Affinity const&) PVN_UNCHECKED { return {}; }
 bool fill_info(std::uint32_t, pvn_pool_info&) PVN_UNCHECKED { return false; }
 std::string_view policy_name(std::uint32_t) { return "bvt"; }
 
