@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <span>
+#include <utility>
 
 #include "arch/x86/cpu_setup.hpp"
 #include "arch/x86/per_cpu.hpp"
