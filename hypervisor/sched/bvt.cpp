@@ -152,7 +152,7 @@ void Bvt::leave(Entity& entity)
     weight_ -= entity.parameters_.weight;
 }
 
-// Whoever is not looked at is behind one of the same kind that is, in every respect but the CPUs that he likes.
+// Whoever is not looked at waits behind one that is, and differs from that in nothing else that counts.
 template <class Look>
 [[gnu::always_inline]] inline void Bvt::for_each_that_counts(Look const& look) const
 {

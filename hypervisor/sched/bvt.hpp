@@ -28,7 +28,7 @@ namespace pvn::sched {
 //    where the newcomer is;
 //  - real time is never lost or counted twice: A * weight + remainder + uncharged grows by exactly what account() was told, apart
 //    from the corrections named above, on waking, and at a change of weight;
-//  - the running entity, if any, is runnable and in the list.
+//  - the running entity, if any, is runnable and apart;
 //  - those that wait are where class_of() says, but for a few that are apart all the same.
 // Most of those that wait have E = A, which changes only while they run, and may run on any CPU, or only on this: these are in order.  Each
 // call looks at the first of them and at all others: those that may warp, have yielded, or may run on some CPUs only.
