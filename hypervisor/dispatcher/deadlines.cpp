@@ -6,11 +6,9 @@
 namespace pvn::schedule::deadlines {
 namespace {
 
-constexpr std::uint64_t never = ~std::uint64_t{0};
-
 std::uint64_t first_of(Vcpu const& vcpu)
 {
-    auto const or_never = [](std::uint64_t deadline) { return deadline != 0 ? deadline : never; };
+    auto const or_never = [](std::uint64_t deadline) { return deadline != 0 ? deadline : sched::no_deadline; };
     return std::min(or_never(vcpu.timer.look()), or_never(vcpu.poll_deadline));
 }
 
@@ -43,7 +41,7 @@ void file(RunQueue& queue, Vcpu& vcpu)
     bool const filed = queue.deadlines.holds(vcpu);
     if (filed && queue.deadlines.key(vcpu) == deadline) return;
     if (filed) queue.deadlines.erase(vcpu);
-    if (deadline != never) queue.deadlines.insert(vcpu, deadline);
+    if (deadline != sched::no_deadline) queue.deadlines.insert(vcpu, deadline);
 }
 
 void forget(RunQueue& queue, Vcpu& vcpu)
@@ -54,7 +52,7 @@ void forget(RunQueue& queue, Vcpu& vcpu)
 std::uint64_t next(RunQueue const& queue)
 {
     auto const* const vcpu = queue.deadlines.first();
-    return vcpu != nullptr ? queue.deadlines.key(*vcpu) : never;
+    return vcpu != nullptr ? queue.deadlines.key(*vcpu) : sched::no_deadline;
 }
 
 Look look(RunQueue& queue, std::uint64_t now)

@@ -13,7 +13,7 @@ void file(RunQueue& queue, Vcpu&) PVN_REQUIRES(queue.lock);
 // It leaves its home.
 void forget(RunQueue& queue, Vcpu&) PVN_REQUIRES(queue.lock);
 
-// System time of the next look; ~0: there is none.
+// System time of the next look; sched::no_deadline: there is none.
 std::uint64_t next(RunQueue const& queue) PVN_REQUIRES(queue.lock);
 
 enum class Due : std::uint8_t { nothing, timer, poll };

@@ -24,8 +24,6 @@
 namespace pvn::schedule {
 namespace {
 
-constexpr std::uint64_t never = ~std::uint64_t{0};
-
 Vcpu& vcpu_of(sched::Entity& entity) { return reinterpret_cast<Vcpu&>(entity); }
 Vcpu const& vcpu_of(sched::Entity const& entity) { return reinterpret_cast<Vcpu const&>(entity); }
 static_assert(offsetof(Vcpu, entity) == 0);
@@ -567,7 +565,7 @@ void timer_fired()
     Guard const guard{queue.lock};
     if (now >= queue.slice_end) {
         self.reschedule = true;
-        queue.slice_end = never;  // or the timer would fire again at once, for ever in let_interrupts_in(), before choose() is come to
+        queue.slice_end = sched::no_deadline;  // or the timer would fire again at once, for ever in let_interrupts_in(), before choose() is come to
     }
     clock::program(next_deadline(queue));
 }
@@ -628,7 +626,7 @@ void choose()
             // Before anybody else can find that it may not run any more: from here on nobody takes it elsewhere.
             loaded = next == nullptr || next->active == self.id;
             if (next != nullptr) next->active = self.id;
-            queue.slice_end = next == nullptr || decision.until == sched::no_deadline ? never : decision.until;
+            queue.slice_end = next == nullptr ? sched::no_deadline : decision.until;
             clock::program(next_deadline(queue));
         }
         auto* const current = self.current.load();
