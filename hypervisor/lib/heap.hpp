@@ -7,13 +7,13 @@
 
 namespace pvn {
 
-// What a thing has for each heap in which it can be.  Keys have an order by `<`.
-template <class T, class Key = std::uint64_t>
+// What a thing has for each heap in which it can be.
+template <class T>
 struct HeapHook {
     T* up{};
     T* left{};
     T* right{};
-    Key key{};
+    std::uint64_t key{};
     std::uint32_t rank{};  // of a thing in a heap at least 1
 };
 
@@ -22,7 +22,7 @@ struct HeapHook {
 // walked, and never recursively, so that insert() and erase() take O(log n) in the worst case, not only on average.
 template <auto hook>
 class Heap;
-template <class T, class Key, HeapHook<T, Key> T::*hook>
+template <class T, HeapHook<T> T::*hook>
 class Heap<hook> {
 public:
     constexpr Heap() = default;
@@ -30,14 +30,14 @@ public:
     Heap& operator=(Heap const&) = delete;
 
     static bool holds(T const& thing) { return (thing.*hook).rank != 0; }
-    static Key const& key(T const& thing) { return (thing.*hook).key; }
+    static std::uint64_t key(T const& thing) { return (thing.*hook).key; }
 
     // One with the least key; null: there is none.
     T* first() const { return root_; }
     std::uint32_t size() const { return size_; }
 
     // It is in no heap by this hook.
-    void insert(T& thing, Key const& key)
+    void insert(T& thing, std::uint64_t key)
     {
         thing.*hook = {.key = key, .rank = 1};
         root_ = merge(root_, &thing);
@@ -57,23 +57,6 @@ public:
         for (auto* at = was.up; at != nullptr && put_right(*at); at = (at->*hook).up) {}
         thing.*hook = {};
         --size_;
-    }
-
-    // Calls change(thing, key) for each, in no order.  Keys may change, their order may not.
-    template <class Change>
-    void for_each(Change change)
-    {
-        for (auto* at = root_; at != nullptr;) {
-            change(*at, (at->*hook).key);
-            if ((at->*hook).left != nullptr) {  // where there is none, there is none on the right either
-                at = (at->*hook).left;
-                continue;
-            }
-            // Up, until there is a right one that has not been visited.
-            auto* below = at;
-            for (at = (at->*hook).up; at != nullptr && ((at->*hook).right == below || (at->*hook).right == nullptr); at = (at->*hook).up) below = at;
-            if (at != nullptr) at = (at->*hook).right;
-        }
     }
 
 private:

@@ -45,24 +45,6 @@ TEST(Heap, is_empty_at_first)
     EXPECT_FALSE(Things::holds(thing));
 }
 
-TEST(Heap, visits_each_once_and_lets_its_key_change)
-{
-    std::mt19937_64 random{2};
-    for (std::size_t const many : {0u, 1u, 2u, 3u, 10u, 1000u}) {
-        Things heap;
-        std::vector<Thing> things(many);
-        for (auto& thing : things) heap.insert(thing, random() % 100);
-        EXPECT_EQ(heap.size(), many);
-        heap.for_each([](Thing& thing, std::uint64_t& key) {
-            ++thing.number;
-            key += 7;
-        });
-        for (auto const& thing : things) EXPECT_EQ(thing.number, 1u);
-        EXPECT_EQ(checked(heap.first(), nullptr), many);
-        if (many != 0) EXPECT_GE(Things::key(*heap.first()), 7u);
-    }
-}
-
 TEST(Heap, has_the_least_first_whatever_comes_and_goes)
 {
     std::mt19937_64 random{1};

@@ -94,7 +94,7 @@ Cpu place(Pool const& pool, Entity const& entity, Cpu home)
     return best;
 }
 
-std::optional<Source> wanted(Policy const& queue, Nanoseconds now)
+std::optional<Source> wanted(Policy& queue, Nanoseconds now)
 {
     Pool const* const pool = queue.pool();
     if (pool == nullptr)

@@ -50,7 +50,7 @@ struct Source {
     Wish wish;
 };
 // From where this queue should take over work before it picks; nothing: from nowhere.  Under the own queue's lock.
-std::optional<Source> wanted(Policy const& queue, Nanoseconds now);
+std::optional<Source> wanted(Policy& queue, Nanoseconds now);
 
 // After a pick: an idle CPU that could run what waits here.  Needed where affinity has sent a waker to a busy CPU.
 // No lock needed.

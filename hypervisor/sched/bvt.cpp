@@ -2,13 +2,25 @@
 #include "sched/bvt.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace pvn::sched {
 
 namespace {
 
-// To look at so many one by one is quicker than to keep them in order.
-constexpr std::uint32_t few = 8;
+// So many at most are put back in one call because their time has come.  Each had to run before, so no more come due over time.
+constexpr int most_due = 4;
+
+constexpr void bring_to(VirtualTime& least, VirtualTime time)
+{
+    if (after(least, time) > 0)
+        least = time;
+}
+constexpr void bring_to(std::optional<VirtualTime>& least, VirtualTime time)
+{
+    if (!least || after(*least, time) > 0)
+        least = time;
+}
 
 }  // namespace
 
@@ -70,10 +82,18 @@ VirtualTime Bvt::unborrowed(BvtAccount const& account, Parameters const& paramet
     return account.actual - (parameters.warping == Warp::enabled ? parameters.warp / default_weight : 0);
 }
 
+BvtAccount Bvt::account(Entity const& entity) const
+{
+    BvtAccount account = entity.account_;
+    if (waits(entity))
+        account.actual = Waiting::of(entity).actual + shift_;
+    return account;
+}
+
 // The books as they would be if the time up to `now` had been accounted.
 BvtAccount Bvt::account_at(Entity const& entity, Nanoseconds now) const
 {
-    BvtAccount account = entity.account_;
+    BvtAccount account = this->account(entity);
     if (&entity == running_) {
         Nanoseconds const ran = now - accounted_until_;
         charge(account, entity.parameters_, ran);
@@ -95,46 +115,53 @@ VirtualTime Bvt::actual_at(Entity const& entity, Nanoseconds now) const
 
 VirtualTime Bvt::effective_at(Entity const& entity, Nanoseconds now) const
 {
+    if (waits(entity))
+        return Waiting::of(entity).place.time + shift_;
     if (entity.parameters_.warping == Warp::disabled)
         return actual_at(entity, now);
     return effective(account_at(entity, now), entity.parameters_);
 }
 
-// --- Who is where --------------------------------------------------------------------------------------------
-
-Bvt::Class Bvt::class_of(Entity const& entity) const
+VirtualTime Bvt::unborrowed_at(Entity const& entity, Nanoseconds now) const
 {
-    if (&entity == running_ || entity.yielded_ || entity.parameters_.warping == Warp::enabled)
-        return Class::apart;
-    if (entity.affinity_ == Affinity{})
-        return Class::anywhere;
-    return entity.affinity_.hard.without(cpu_).empty() ? Class::here : Class::apart;
+    if (waits(entity))
+        return Waiting::of(entity).unborrowed + shift_;
+    return unborrowed(account_at(entity, now), entity.parameters_);
 }
+
+// --- Who is where --------------------------------------------------------------------------------------------
 
 void Bvt::put(Entity& entity)
 {
-    if (apart_.size() < few)
-        return apart_.append(entity);
-    switch (class_of(entity)) {
-    case Class::anywhere:
-        entity.ordered_here_ = false;
-        return anywhere_.insert(entity, Place{entity.account_.actual, entity.turn_});
-    case Class::here:
-        entity.ordered_here_ = true;
-        return here_.insert(entity, Place{entity.account_.actual, entity.turn_});
-    case Class::apart:
-        return apart_.append(entity);
-    }
+    BvtAccount const& account = entity.account_;
+    Parameters const& parameters = entity.parameters_;
+    Standing standing = this->standing(entity, effective(account, parameters) - shift_);
+    standing.actual = account.actual - shift_;
+    standing.unborrowed = unborrowed(account, parameters) - shift_;
+    if (parameters.warping == Warp::enabled && !account.warped)
+        standing.due = saturating_add(account.warp_stopped, parameters.unwarp);
+    if (entity.yielded_)
+        standing.due = std::min(standing.due, entity.yielded_until_);
+    entity.group_ = entity.yielded_ ? 1 - willing_ : willing_;
+    waiting_[entity.group_].insert(entity, standing);
 }
 
 void Bvt::take(Entity& entity)
 {
-    if (!Order::holds(entity))
-        apart_.remove(entity);
-    else if (entity.ordered_here_)
-        here_.erase(entity);
-    else
-        anywhere_.erase(entity);
+    entity.account_.actual = Waiting::of(entity).actual + shift_;
+    entity.yielded_ = entity.group_ != willing_;
+    waiting_[entity.group_].erase(entity);
+}
+
+template <class Change>
+void Bvt::put_back(Entity& entity, Change change)
+{
+    bool const waits = this->waits(entity);
+    if (waits)
+        take(entity);
+    change();
+    if (waits)
+        put(entity);
 }
 
 // It becomes runnable, or is so no more.
@@ -148,28 +175,32 @@ void Bvt::enter(Entity& entity)
 
 void Bvt::leave(Entity& entity)
 {
-    take(entity);
+    if (&entity == running_)
+        running_ = nullptr;
+    else
+        take(entity);
     weight_ -= entity.parameters_.weight;
 }
 
-// Whoever is not looked at waits behind one that is, and differs from that in nothing else that counts.
-template <class Look>
-[[gnu::always_inline]] inline void Bvt::for_each_that_counts(Look const& look) const
+// Puts those back who may warp again, or have let others go first for long enough.
+void Bvt::catch_up(Nanoseconds now)
 {
-    for (Entity* entity = apart_.first(); entity != nullptr; entity = entity->next())
-        look(*entity);
-    if (anywhere_.first() != nullptr) [[unlikely]]
-        look(*anywhere_.first());
-    if (here_.first() != nullptr) [[unlikely]]
-        look(*here_.first());
+    if (next_due() > now) [[likely]]
+        return;
+    int left = most_due;
+    for (Waiting const& group : waiting_)
+        for (; left != 0 && group.all().due <= now; --left) {
+            Entity& entity = *group.find([&](Standing const& s) { return s.due <= now; });
+            put_back(entity, [&] {
+                refresh_warp(entity.account_, entity.parameters_, now);
+                entity.yielded_ = passed_over(entity, now);
+            });
+        }
 }
 
 void Bvt::affinity_changed(Entity& entity)
 {
-    if (entity.state_ != Entity::State::runnable)
-        return;
-    take(entity);
-    put(entity);
+    put_back(entity, [] {});
 }
 
 // --- The choice ----------------------------------------------------------------------------------------------
@@ -188,42 +219,18 @@ Nanoseconds Bvt::lead_over(Entity const& runner, VirtualTime rival, Nanoseconds 
 
 Bvt::Choice Bvt::choose(Nanoseconds now) const
 {
-    // The best of those that wait, and the best of those among them that have not yielded.
-    Entity* willing = nullptr;
-    Entity* any = nullptr;
-    Nanoseconds change = no_deadline;
-    Place willing_place, any_place;
-    for_each_that_counts([&](Entity& entity) __attribute__((always_inline)) {
-        if (&entity == running_)
-            return;
-        Place const place{effective_at(entity, now), entity.turn_};
-        if (any == nullptr || place < any_place) {
-            any = &entity;
-            any_place = place;
-        }
-        if (passed_over(entity, now)) {
-            change = std::min(change, entity.yielded_until_);
-        } else if (willing == nullptr || place < willing_place) {
-            willing = &entity;
-            willing_place = place;
-        }
-        if (entity.parameters_.warping == Warp::enabled)
-            if (BvtAccount const account = account_at(entity, now); !account.warped)
-                change = std::min(change, saturating_add(account.warp_stopped, entity.parameters_.unwarp));
-    });
-
-    Entity* const best = willing != nullptr ? willing : any;
+    Entity* const best = (willing().empty() ? yielded() : willing()).all().first;
     if (running_ == nullptr)
-        return {best, nullptr, change};
+        return {best, nullptr};
     if (best == nullptr)
-        return {running_, nullptr, change};
+        return {running_, nullptr};
     if (passed_over(*running_, now))
-        return {best, nullptr, change};
-    if (willing == nullptr)
-        return {running_, nullptr, change};
-    Nanoseconds const lead = lead_over(*running_, willing_place.time, now);
+        return {best, nullptr};
+    if (willing().empty())
+        return {running_, nullptr};
+    Nanoseconds const lead = lead_over(*running_, effective_at(*best, now), now);
     bool const over = lead != 0 && lead >= allowance_;
-    return over ? Choice{willing, running_, change} : Choice{running_, willing, change};
+    return over ? Choice{best, running_} : Choice{running_, best};
 }
 
 // How long from now until the runner passes a rival by the allowance.  At that ns must_switch() says so.
@@ -252,18 +259,20 @@ Nanoseconds Bvt::may_go_on(Entity const& woken, Nanoseconds now) const
         return 0;
     if (woken.parameters_.warping == Warp::enabled && !woken.account_.warped)
         return 0;  // it may be able to warp again before
-    VirtualTime const rival = effective(woken.account_, woken.parameters_);
+    VirtualTime const rival = effective_at(woken, now);
     Nanoseconds const lead = lead_over(*running_, rival, now);
     return lead != 0 && lead >= allowance_ ? 0 : slice(*running_, rival);
 }
 
-bool Bvt::must_switch(Nanoseconds now) const
+bool Bvt::must_switch(Nanoseconds now)
 {
+    catch_up(now);
     return choose(now).next != running_;
 }
 
 Decision Bvt::pick_next(Nanoseconds now)
 {
+    catch_up(now);
     settle(now);
     Choice choice = choose(now);
     Entity* const chosen = choice.next;
@@ -271,47 +280,29 @@ Decision Bvt::pick_next(Nanoseconds now)
         publish();
         return {};
     }
-    if (chosen != running_ && passed_over(*chosen, now)) {
-        // Everybody has yielded: all have let another go first, and start anew.
-        for (Entity* entity = apart_.first(); entity != nullptr; entity = entity->next())
-            if (entity != running_)
-                entity->yielded_until_ = now;
-    }
     bool const goes_on = chosen == running_ && !chosen->yielded_;
     if (chosen != running_) {
-        Entity* const before = running_;
-        if (Order::holds(*chosen)) {
-            take(*chosen);
-            apart_.append(*chosen);
-        }
-        running_ = chosen;
-        if (before != nullptr && apart_.size() > few) {
-            apart_.remove(*before);
+        willing_ = chosen->group_;  // if everybody has yielded, all have let another go first, and start anew
+        take(*chosen);
+        Entity* const before = std::exchange(running_, chosen);
+        if (before != nullptr) {
+            refresh_warp(before->account_, before->parameters_, now);
+            before->yielded_ = passed_over(*before, now);
             put(*before);
         }
     }
     accounted_until_ = now;
     running_->yielded_ = false;
     running_->turn_ = ++turns_;
-    int returning = 4;  // at once; those whose yielding is over count as willing wherever they are
-    for (Entity* entity = apart_.first(); entity != nullptr;) {
-        Entity& here = *entity;
-        entity = here.next();
-        refresh_warp(here.account_, here.parameters_, now);
-        if (!here.yielded_ || passed_over(here, now) || --returning < 0)
-            continue;
-        apart_.remove(here);
-        here.yielded_ = false;
-        put(here);
-    }
+    refresh_warp(running_->account_, running_->parameters_, now);
 
     // Now from the point of view of the one that runs.
     if (!goes_on)
         choice = choose(now);
-    Nanoseconds until = choice.change;
+    Nanoseconds until = std::max(next_due(), now + 1);  // more may be due than were put back
     Entity const* const rival = choice.next == running_ ? choice.rival : choice.next;
     if (rival != nullptr)
-        until = std::min(until, saturating_add(now, slice(*running_, effective(rival->account_, rival->parameters_))));
+        until = std::min(until, saturating_add(now, slice(*running_, effective_at(*rival, now))));
     BvtAccount const& account = running_->account_;
     Parameters const& parameters = running_->parameters_;
     if (account.warped && parameters.warp_limit != 0)
@@ -328,15 +319,13 @@ Decision Bvt::pick_next(Nanoseconds now)
 // alone for long must not start where that one was when it was last accounted.
 VirtualTime Bvt::virtual_time_at(Nanoseconds now) const
 {
-    bool found = false;
-    VirtualTime least = virtual_time_;
-    for_each_that_counts([&](Entity const& entity) __attribute__((always_inline)) {
-        VirtualTime const time = actual_at(entity, now);
-        if (!found || after(least, time) > 0)
-            least = time;
-        found = true;
-    });
-    return after(least, virtual_time_) > 0 ? least : virtual_time_;
+    std::optional<VirtualTime> least;
+    if (running_ != nullptr)
+        least = actual_at(*running_, now);
+    for (Waiting const& group : waiting_)
+        if (!group.empty())
+            bring_to(least, group.all().actual + shift_);
+    return least && after(*least, virtual_time_) > 0 ? *least : virtual_time_;
 }
 
 void Bvt::follow_virtual_time()
@@ -386,10 +375,11 @@ void Bvt::wake(Entity& entity, Nanoseconds now)
     if (pool_ != nullptr) {
         bound_lead(entity, start);
         // Beside one that has borrowed it does not start where that one is: it would take the lead along to other queues.
-        for_each_that_counts([&](Entity const& other) __attribute__((always_inline)) {
-            if (VirtualTime const least = unborrowed(account_at(other, now), other.parameters_); after(start, least) > 0)
-                start = least;
-        });
+        if (running_ != nullptr)
+            bring_to(start, unborrowed_at(*running_, now));
+        for (Waiting const& group : waiting_)
+            if (!group.empty())
+                bring_to(start, group.all().unborrowed + shift_);
         if (after(virtual_time_, start) > 0 && after(virtual_time_, account.actual) > 0)
             virtual_time_ = after(start, account.actual) > 0 ? start : account.actual;
     }
@@ -410,8 +400,6 @@ void Bvt::block(Entity& entity, Nanoseconds now)
     if (entity.state_ != Entity::State::runnable)
         return;
     leave(entity);
-    if (&entity == running_)
-        running_ = nullptr;
     if (entity.account_.warped)
         entity.account_.warp_stopped = now;
     entity.yielded_ = false;
@@ -427,26 +415,21 @@ void Bvt::yield(Entity& entity, Nanoseconds now)
     if (entity.state_ != Entity::State::runnable)
         return;
     // Passed over until another has had a fair run, not only for an instant: it may still have the least E by far.
-    bool const ordered = Order::holds(entity);
-    if (ordered)
-        take(entity);
-    entity.yielded_ = true;
-    entity.yielded_until_ = saturating_add(now, std::max(allowance_, charging_unit_));
-    if (ordered)
-        put(entity);
+    put_back(entity, [&] {
+        entity.yielded_ = true;
+        entity.yielded_until_ = saturating_add(now, std::max(allowance_, charging_unit_));
+    });
 }
 
 void Bvt::account(Entity& entity, Nanoseconds ran)
 {
     if (entity.state_ == Entity::State::detached)
         return;
-    VirtualTime const before = entity.account_.actual;
-    bool const ordered = Order::holds(entity);
-    if (ordered)
-        take(entity);
-    charge(entity.account_, entity.parameters_, ran);
-    if (ordered)
-        put(entity);
+    VirtualTime before = 0;
+    put_back(entity, [&] {
+        before = entity.account_.actual;
+        charge(entity.account_, entity.parameters_, ran);
+    });
     if (&entity == running_) {
         accounted_until_ += ran;
         spend_warp(entity.account_, entity.parameters_, ran, accounted_until_);
@@ -463,42 +446,41 @@ Result<void> Bvt::set_parameters(Entity& entity, Parameters const& parameters, N
         return Fail{Error::not_found};
     PVN_CHECK(check(parameters));
 
-    bool const runnable = entity.state_ == Entity::State::runnable;
-    if (runnable) {  // out of the order, as its place there is about to change
-        take(entity);
-        apart_.append(entity);
+    if (entity.state_ == Entity::State::runnable)
         weight_ = weight_ - entity.parameters_.weight + parameters.weight;
-    }
     // What is not charged yet was run at the old weight: charge it to the ns, and carry the remainder over in the new unit.
     BvtAccount& account = entity.account_;
     std::uint64_t const old_weight = entity.parameters_.weight;
     if (parameters.weight != old_weight) {
-        std::uint64_t const rest = account.remainder + account.uncharged;
-        account.actual += rest / old_weight;
-        account.remainder = rest % old_weight * parameters.weight / old_weight;
-        account.uncharged = 0;
+        put_back(entity, [&] {
+            std::uint64_t const rest = account.remainder + account.uncharged;
+            account.actual += rest / old_weight;
+            account.remainder = rest % old_weight * parameters.weight / old_weight;
+            account.uncharged = 0;
+        });
         // What it is ahead by it has had as real time, of which the new weight makes another amount of virtual time.
-        if (std::int64_t const lead = after(account.actual, virtual_time_at(now)); lead > 0) {
-            auto const real = saturating_multiply(static_cast<std::uint64_t>(lead), old_weight);
-            account.actual = account.actual - static_cast<std::uint64_t>(lead) + real / parameters.weight;
-        }
+        VirtualTime const reached = virtual_time_at(now);
+        put_back(entity, [&] {
+            if (std::int64_t const lead = after(account.actual, reached); lead > 0) {
+                auto const real = saturating_multiply(static_cast<std::uint64_t>(lead), old_weight);
+                account.actual = account.actual - static_cast<std::uint64_t>(lead) + real / parameters.weight;
+            }
+        });
         follow_virtual_time();
     }
 
     bool const newly_enabled = parameters.warping == Warp::enabled && entity.parameters_.warping == Warp::disabled;
-    entity.parameters_ = parameters;
-    if (newly_enabled || parameters.warping == Warp::disabled) {
-        account.warp_used = 0;
-        account.warped = false;
-    } else if (account.warped && parameters.warp_limit != 0 && account.warp_used >= parameters.warp_limit) {
-        account.warped = false;
-        account.warp_stopped = now;
-    }
-    refresh_warp(account, parameters, now);
-    if (runnable) {
-        apart_.remove(entity);
-        put(entity);
-    }
+    put_back(entity, [&] {
+        entity.parameters_ = parameters;
+        if (newly_enabled || parameters.warping == Warp::disabled) {
+            account.warp_used = 0;
+            account.warped = false;
+        } else if (account.warped && parameters.warp_limit != 0 && account.warp_used >= parameters.warp_limit) {
+            account.warped = false;
+            account.warp_stopped = now;
+        }
+        refresh_warp(account, parameters, now);
+    });
     publish();
     return {};
 }
@@ -515,44 +497,37 @@ void Bvt::publish()
     if (pool_ == nullptr)
         return;
     QueueSummary::Reading shown{.members = members_, .runnable = runnable(), .weight = weight_, .time = virtual_time_};
-    bool first = true;
-    auto const look = [&](Entity const& entity) __attribute__((always_inline)) {
-        VirtualTime const least = unborrowed(entity.account_, entity.parameters_);
-        if (first || after(shown.contended_time, least) > 0)
-            shown.contended_time = least;
-        first = false;
-        VirtualTime const time = effective(entity.account_, entity.parameters_);
-        if (&entity == running_) {
-            shown.running_time = time;
-            return;
+    if (CpuMask const others = pool_->cpus().without(cpu_); !others.empty()) {
+        std::optional<VirtualTime> contended, waiting;
+        if (running_ != nullptr) {
+            contended = unborrowed(running_->account_, running_->parameters_);
+            shown.running_time = effective(running_->account_, running_->parameters_);
         }
-        CpuMask const cpus = elsewhere(entity);
-        if (cpus.empty())
-            return;
-        if (shown.waiting == 0 || after(shown.waiting_time, time) > 0)
-            shown.waiting_time = time;
-        shown.waiting += Order::holds(entity) ? anywhere_.size() : 1;
-        shown.waiting_cpus = shown.waiting_cpus | cpus;
-    };
-    if (somebody_looks())
-        for_each_that_counts(look);
+        for (Waiting const& group : waiting_) {
+            Standing const& all = group.all();
+            if (group.empty())
+                continue;
+            bring_to(contended, all.unborrowed + shift_);
+            if ((all.elsewhere & others).empty())
+                continue;
+            bring_to(waiting, all.mover.time + shift_);
+            shown.waiting += group.movers();
+            shown.waiting_cpus = shown.waiting_cpus | (all.elsewhere & others);
+        }
+        shown.contended_time = contended.value_or(0);
+        shown.waiting_time = waiting.value_or(0);
+    }
     pool_->queue(cpu_).write(shown);
 }
 
 // Brings a queue forward that is behind for no fault of the others: nobody waits in it who could run elsewhere.
 void Bvt::settle(Nanoseconds now)
 {
-    if (pool_ == nullptr || !somebody_looks())
+    if (pool_ == nullptr)
         return;
-    if (anywhere_.first() != nullptr)
+    CpuMask const others = pool_->cpus().without(cpu_);
+    if (others.empty() || !((willing().all().elsewhere | yielded().all().elsewhere) & others).empty())
         return;
-    std::uint32_t weight = 0;  // the least one
-    auto const look = [&](Entity const& entity) { weight = weight == 0 ? entity.parameters_.weight : std::min(weight, entity.parameters_.weight); };
-    for (Entity const* entity = apart_.first(); entity != nullptr; entity = entity->next()) {
-        if (entity != running_ && !elsewhere(*entity).empty())
-            return;
-        look(*entity);
-    }
     std::optional<VirtualTime> const common = pool_->contended_time(cpu_);
     if (!common)
         return;
@@ -561,21 +536,16 @@ void Bvt::settle(Nanoseconds now)
         return;
     }
     // A little behind may be a claim that is just being met: the less the least weight is, the more is a little.
-    if (here_.first() != nullptr)
-        look(*here_.first());
-    auto const behind = [&] { return after(*common - 2 * allowance_in(weight), virtual_time_at(now)); };
-    if (behind() <= 0)
+    std::uint32_t weight = std::min(willing().all().weight, yielded().all().weight);
+    if (running_ != nullptr)
+        weight = std::min(weight, running_->parameters_.weight);
+    std::int64_t const behind = after(*common - 2 * allowance_in(weight), virtual_time_at(now));
+    if (behind <= 0)
         return;
-    here_.for_each([&](Entity const& entity, Place const&) { look(entity); });
-    if (behind() <= 0)
-        return;
-    auto const shift = static_cast<std::uint64_t>(behind());
-    for (Entity* entity = apart_.first(); entity != nullptr; entity = entity->next())
-        entity->account_.actual += shift;
-    here_.for_each([&](Entity& entity, Place& place) {
-        entity.account_.actual += shift;
-        place.time += shift;
-    });
+    auto const shift = static_cast<VirtualTime>(behind);
+    shift_ += shift;
+    if (running_ != nullptr)
+        running_->account_.actual += shift;
     virtual_time_ += shift;
 }
 
@@ -607,45 +577,29 @@ Nanoseconds Bvt::look_again(Nanoseconds now) const
     return saturating_add(now, wait);
 }
 
-Wish Bvt::wish(Nanoseconds now) const
+Wish Bvt::wish(Nanoseconds now)
 {
+    catch_up(now);
     Entity const* const next = choose(now).next;
     if (next == nullptr)
         return {.kind = Wish::Kind::anything};
-    BvtAccount const account = account_at(*next, now);
     std::uint64_t const weight = next->parameters_.weight;
     VirtualTime const lead = std::max<VirtualTime>(1, allowance_ / weight + (allowance_ % weight != 0 ? 1 : 0));
-    return {.kind = Wish::Kind::earlier, .time = effective(account, next->parameters_) - lead};
+    return {.kind = Wish::Kind::earlier, .time = effective_at(*next, now) - lead};
 }
 
 Entity* Bvt::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now)
 {
-    if (wish.kind == Wish::Kind::nothing || pool_ == nullptr)
+    if (wish.kind == Wish::Kind::nothing || pool_ == nullptr || !pool_->cpus().has(to))
         return nullptr;
-    Entity* best = nullptr;
-    Place best_place;
-    auto const look = [&](Entity& entity) {
-        if (&entity == running_ || !elsewhere(entity).has(to) || !may_move(entity))
-            return;
+    catch_up(now);
+    Waiting::Search search{to, may_move};
+    if (wish.kind == Wish::Kind::earlier)
+        search.limit = Place{wish.time - shift_, UINT64_MAX};
+    for (Waiting const& group : waiting_)
         // Against its soft affinity only when it is an allowance more urgent.
-        Place place{effective(account_at(entity, now), entity.parameters_), entity.turn_};
-        if (!entity.affinity_.soft.has(to))
-            place.time += allowance_in(entity.parameters_.weight);
-        if (wish.kind == Wish::Kind::earlier && after(place.time, wish.time) > 0)
-            return;
-        if (best == nullptr || place < best_place) {
-            best = &entity;
-            best_place = place;
-        }
-    };
-    for_each_that_counts(look);
-    // One at most may not move although it waits: the one that ran last, while its registers are still in this CPU.
-    if (Entity* const stays = anywhere_.first(); stays != nullptr && !may_move(*stays)) {
-        take(*stays);
-        if (anywhere_.first() != nullptr)
-            look(*anywhere_.first());
-        put(*stays);
-    }
+        group.look_for(search, [&](Entity const& entity) { return entity.affinity_.soft.has(to) ? 0 : allowance_in(entity.parameters_.weight); });
+    Entity* const best = search.found;
     if (best == nullptr)
         return nullptr;
     leave(*best);
@@ -659,6 +613,7 @@ void Bvt::receive(Entity& entity, Nanoseconds now)
 {
     if (entity.state_ != Entity::State::detached)
         return;
+    catch_up(now);
     settle(now);
     VirtualTime const here = virtual_time_at(now);
     BvtAccount& account = entity.account_;
@@ -667,7 +622,7 @@ void Bvt::receive(Entity& entity, Nanoseconds now)
     bound_lead(entity, here);
     if (Entity const* const displaced = choose(now).next; displaced != nullptr) {
         // One that borrows must not push its creditors forward: what counts is where it would be without.
-        VirtualTime const time = unborrowed(account_at(*displaced, now), displaced->parameters_);
+        VirtualTime const time = unborrowed_at(*displaced, now);
         VirtualTime const least = (after(here, time) > 0 ? time : here) - 2 * allowance_in(displaced->parameters_.weight);
         if (after(least, account.actual) > 0)
             account.actual = least;

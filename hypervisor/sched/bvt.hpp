@@ -2,7 +2,7 @@
 // Borrowed Virtual Time: the entity whose effective virtual time is least runs, and one in a hurry may borrow.
 #pragma once
 
-#include "sched/policy.hpp"
+#include "sched/waiting.hpp"
 
 namespace pvn::sched {
 
@@ -28,10 +28,11 @@ namespace pvn::sched {
 //    where the newcomer is;
 //  - real time is never lost or counted twice: A * weight + remainder + uncharged grows by exactly what account() was told, apart
 //    from the corrections named above, on waking, and at a change of weight;
-//  - the running entity, if any, is runnable and apart;
-//  - those that wait are where class_of() says, but for a few that are apart all the same.
-// Most of those that wait have E = A, which changes only while they run, and may run on any CPU, or only on this: these are in order.  Each
-// call looks at the first of them and at all others: those that may warp, have yielded, or may run on some CPUs only.
+//  - the running entity, if any, is runnable and does not wait;
+//  - each other runnable one waits: among the willing or, until its time comes or nobody is willing, among those that have yielded.
+//
+// Nothing of one that waits changes but by time, when it may warp again or is willing again, and then it is put back, so many in one call
+// (catch_up()).  So the groups know what counts of them, and no call looks at each.
 class Bvt final : public Policy {
 public:
     static constexpr Nanoseconds maximum_allowance = Nanoseconds{1} << 60;
@@ -60,40 +61,42 @@ public:
     void account(Entity& entity, Nanoseconds ran) override;
     Decision pick_next(Nanoseconds now) override;
     Nanoseconds may_go_on(Entity const& woken, Nanoseconds now) const override;
-    bool must_switch(Nanoseconds now) const override;
-    std::uint32_t runnable() const override { return anywhere_.size() + here_.size() + apart_.size(); }
+    bool must_switch(Nanoseconds now) override;
+    std::uint32_t runnable() const override { return waiting_[0].size() + waiting_[1].size() + (running_ != nullptr ? 1 : 0); }
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
 
-    Wish wish(Nanoseconds now) const override;
+    Wish wish(Nanoseconds now) override;
     Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) override;
     void receive(Entity& entity, Nanoseconds now) override;
 
     VirtualTime virtual_time() const { return virtual_time_; }  // least A of the runnable ones; the last such, if none is
+    BvtAccount account(Entity const& entity) const;             // for tests and statistics, of one in this queue
 
 private:
     struct Choice {
         Entity* next = nullptr;             // whom to run
         Entity* rival = nullptr;            // best of the others, those that yielded apart
-        Nanoseconds change = no_deadline;   // when someone who waits may become a better choice
     };
-    using Order = Heap<&Entity::place_>;
-    enum class Class : std::uint8_t { anywhere, here, apart };
-
     void charge(BvtAccount& account, Parameters const& parameters, Nanoseconds ran) const;
     static void spend_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds ran, Nanoseconds until);
     static void refresh_warp(BvtAccount& account, Parameters const& parameters, Nanoseconds now);
     static VirtualTime effective(BvtAccount const& account, Parameters const& parameters);
     static VirtualTime unborrowed(BvtAccount const& account, Parameters const& parameters);
-    Class class_of(Entity const& entity) const;
+    bool waits(Entity const& entity) const { return entity.state_ == Entity::State::runnable && &entity != running_; }
     void put(Entity& entity);
     void take(Entity& entity);
+    template <class Change>
+    void put_back(Entity& entity, Change change);
     void enter(Entity& entity);
     void leave(Entity& entity);
-    template <class Look>
-    void for_each_that_counts(Look const& look) const;
+    Nanoseconds next_due() const { return std::min(waiting_[0].all().due, waiting_[1].all().due); }
+    void catch_up(Nanoseconds now);
+    Waiting const& willing() const { return waiting_[willing_]; }
+    Waiting const& yielded() const { return waiting_[1 - willing_]; }
     BvtAccount account_at(Entity const& entity, Nanoseconds now) const;
     VirtualTime actual_at(Entity const& entity, Nanoseconds now) const;
     VirtualTime effective_at(Entity const& entity, Nanoseconds now) const;
+    VirtualTime unborrowed_at(Entity const& entity, Nanoseconds now) const;
     bool passed_over(Entity const& entity, Nanoseconds now) const;
     Choice choose(Nanoseconds now) const;
     Nanoseconds lead_over(Entity const& runner, VirtualTime rival, Nanoseconds now) const;
@@ -111,10 +114,10 @@ private:
     Nanoseconds allowance_;
     Nanoseconds charging_unit_;
     VirtualTime virtual_time_;
-    // All that are runnable.  The running one is apart.
-    Order anywhere_{}, here_{};         // may run on every CPU; on no other
-    EntityList apart_{};
-    std::uint64_t weight_ = 0;          // their sum
+    Waiting waiting_[2]{};              // those that are willing, and those that have yielded
+    std::uint8_t willing_ = 0;          // which are which
+    VirtualTime shift_ = 0;             // what all that wait have been brought forward by: their figures there are less than they are by it
+    std::uint64_t weight_ = 0;          // of all that are runnable
     std::uint64_t turns_ = 0;           // given out so far
     Entity* running_ = nullptr;
     Nanoseconds accounted_until_ = 0;   // of the running one

@@ -2,9 +2,12 @@
 // Borrowed Virtual Time on many CPUs: shares over any second, starvation, latency and misuse of warp, moves and affinity.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <deque>
 #include <numeric>
+#include <random>
+#include <vector>
 
 #include "sched/bvt.hpp"
 #include "sched/testing/machine.hpp"
@@ -403,6 +406,95 @@ TEST_F(BvtMove, one_that_waits_elsewhere_is_wanted_when_it_would_be_switched_to_
     EXPECT_EQ(decision.until, allowance + charging_unit);  // charged in whole units
     EXPECT_FALSE(balance::wanted(there, decision.until - 1));
     EXPECT_TRUE(balance::wanted(there, decision.until));
+}
+
+// Of many each time the least of all who may go, against soft affinity by an allowance.
+TEST(BvtGive, gives_the_least_who_may_go)
+{
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        std::mt19937_64 random{seed};
+        Board board;
+        Pool pool{board};
+        Bvt queues[4];
+        for (Cpu cpu = 0; cpu < 4; ++cpu) queues[cpu].join(pool, cpu);
+        auto& here = queues[0];
+        std::vector<Entity> entities(100);
+        Nanoseconds now = 0;
+        for (auto& e : entities) {
+            here.add(e, now);
+            Parameters p{.weight = static_cast<std::uint32_t>(100 + random() % 500)};
+            if (random() % 4 == 0) p.warping = Warp::enabled, p.warp = random() % second;
+            ASSERT_TRUE(here.set_parameters(e, p, now));
+            auto const some = [&] { return random() % 2 == 0 ? CpuMask::all() : CpuMask{1 | random() % 16}; };
+            here.set_affinity(e, {.hard = some(), .soft = some()});
+            here.wake(e, now);
+        }
+        Entity* running = nullptr;
+        for (int i = 0; i < 150; ++i) {  // all with another A
+            running = here.pick_next(now).entity;
+            Nanoseconds const ran = random() % (10 * millisecond);
+            now += ran;
+            here.account(*running, ran);
+            if (random() % 4 == 0) here.yield(*running, now);
+        }
+        for (std::size_t given = 0;; ++given) {
+            Cpu const to = 1 + static_cast<Cpu>(random() % 3);
+            std::optional<VirtualTime> least;
+            auto const time_of = [&](Entity const& e) {
+                auto const account = here.account(e);
+                return account.actual - (account.warped ? e.parameters().warp / default_weight : 0)
+                       + (e.affinity().soft.has(to) ? 0 : (allowance + charging_unit) / e.parameters().weight + 1);
+            };
+            for (auto const& e : entities)
+                if (e.state() == Entity::State::runnable && &e != running && e.affinity().hard.has(to) && (!least || after(*least, time_of(e)) > 0)) least = time_of(e);
+            if (least) EXPECT_EQ(here.give(to, {.kind = Wish::Kind::earlier, .time = *least - 1}, always_may_move, now), nullptr);
+            std::vector<VirtualTime> times;
+            for (auto const& e : entities) times.push_back(time_of(e));
+            auto const kind = random() % 2 == 0 && least ? Wish{.kind = Wish::Kind::earlier, .time = *least} : Wish{.kind = Wish::Kind::anything};
+            auto* const got = here.give(to, kind, always_may_move, now);
+            ASSERT_EQ(got != nullptr, least.has_value());
+            if (got == nullptr) {
+                if (given > 50) break;
+                continue;
+            }
+            EXPECT_EQ(times[static_cast<std::size_t>(got - entities.data())], *least);
+        }
+    }
+}
+
+// However many wait, few are looked at; and a CPU that nobody likes is not idle for that.
+TEST(BvtGive, looks_at_few)
+{
+    Board board;
+    Pool pool{board};
+    Bvt queues[3];
+    for (Cpu cpu = 0; cpu < 3; ++cpu) queues[cpu].join(pool, cpu);
+    auto& here = queues[0];
+    std::vector<Entity> entities(10'000);
+    for (auto& e : entities) {
+        here.add(e, 0);
+        here.set_affinity(e, {.hard = CpuMask{1 | 4}});
+        here.wake(e, 0);
+    }
+    static int looks;
+    auto const counts = [](Entity const&) { return ++looks != 0; };
+    Wish const any{.kind = Wish::Kind::anything};
+    looks = 0;
+    EXPECT_EQ(here.give(1, any, counts, 0), nullptr);
+    EXPECT_EQ(looks, 0);
+    here.set_affinity(entities[5000], {.hard = CpuMask{1 | 2}});
+    EXPECT_EQ(here.give(1, any, counts, 0), &entities[5000]);
+    EXPECT_EQ(looks, 1);
+    for (auto& e : entities) here.set_affinity(e, {.soft = CpuMask{1 | 4}});
+    looks = 0;
+    EXPECT_NE(here.give(1, any, counts, 0), nullptr);
+    EXPECT_LE(looks, 200);
+    looks = 0;
+    EXPECT_NE(here.give(2, any, counts, 0), nullptr);
+    EXPECT_LE(looks, 20);
+    looks = 0;
+    EXPECT_EQ(here.give(2, any, [](Entity const&) { return ++looks == 0; }, 0), nullptr);  // one at most may not, in a machine
+    EXPECT_LE(looks, 200);
 }
 
 TEST_F(BvtMove, nothing_is_taken_that_may_not_be)

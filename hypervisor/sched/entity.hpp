@@ -2,10 +2,11 @@
 // What a scheduling policy knows of a vCPU: an intrusive node, so that scheduling never allocates.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
-#include "lib/heap.hpp"
 #include "lib/result.hpp"
+#include "lib/summary_tree.hpp"
 #include "paravane/hypercall.h"
 #include "sched/cpu_mask.hpp"
 
@@ -92,6 +93,7 @@ struct BvtAccount {
 struct Place {
     VirtualTime time = 0;
     std::uint64_t turn = 0;
+    friend constexpr bool operator==(Place const&, Place const&) = default;
     friend constexpr bool operator<(Place const& a, Place const& b)
     {
         auto const later = after(a.time, b.time);
@@ -102,23 +104,37 @@ struct Place {
 class Entity;
 class Pool;
 
-// Doubly linked, intrusive, in order of insertion.
-class EntityList {
-public:
-    constexpr EntityList() = default;
-    EntityList(EntityList const&) = delete;
-    EntityList& operator=(EntityList const&) = delete;
+// What counts of those that wait for a CPU: of one, or of many together.
+struct Standing {
+    Entity* first = nullptr;            // who has the least place
+    Place place{};
+    Place mover{};                      // the least one of those that may run elsewhere; of no meaning if there are none
+    CpuMask elsewhere{};                // where else one or another may run
+    std::uint32_t weight = UINT32_MAX;  // the least one
+    // Of BVT only.
+    VirtualTime actual = 0;        // least A
+    VirtualTime unborrowed = 0;    // least A without what may be borrowed
+    Nanoseconds due = no_deadline; // when the first of them may warp again, or has let others go first for long enough
 
-    Entity* first() const { return first_; }
-    bool empty() const { return first_ == nullptr; }
-    std::uint32_t size() const { return size_; }
-    void append(Entity& entity);
-    void remove(Entity& entity);
+    // Neither is of none.
+    [[gnu::always_inline]] void add(Standing const& other)
+    {
+        if (other.place < place) {
+            place = other.place;
+            first = other.first;
+        }
+        if (!other.elsewhere.empty() && (elsewhere.empty() || other.mover < mover))
+            mover = other.mover;
+        elsewhere = elsewhere | other.elsewhere;
+        weight = std::min(weight, other.weight);
+        if (after(actual, other.actual) > 0)
+            actual = other.actual;
+        if (after(unborrowed, other.unborrowed) > 0)
+            unborrowed = other.unborrowed;
+        due = std::min(due, other.due);
+    }
 
-private:
-    Entity* first_ = nullptr;
-    Entity* last_ = nullptr;
-    std::uint32_t size_ = 0;
+    friend constexpr bool operator==(Standing const&, Standing const&) = default;
 };
 
 // One schedulable thing.  It belongs to at most one policy, from add() to remove(), and stays where it is meanwhile.
@@ -132,46 +148,26 @@ public:
 
     State state() const { return state_; }
     Parameters const& parameters() const { return parameters_; }
-    BvtAccount const& account() const { return account_; }  // for tests and statistics
+    BvtAccount const& account() const { return account_; }  // of one that waits: as it was when it began to
     Affinity const& affinity() const { return affinity_; }
-    Entity* next() const { return next_; }                  // in the list that it is in
 
 private:
-    friend class EntityList;
     friend class Policy;
+    friend class Waiting;
     friend class Bvt;
     friend class RoundRobin;
     friend class Null;
 
-    Entity* next_ = nullptr;
-    Entity* previous_ = nullptr;
     Parameters parameters_{};
     Affinity affinity_{};
     BvtAccount account_{};
     Pool const* clock_ = nullptr;  // the pool among whose queues A is comparable
-    HeapHook<Entity, Place> place_{};
+    SummaryHook<Entity, Standing> waiting_{};
     std::uint64_t turn_ = 0;       // grows with each that is given out
     Nanoseconds yielded_until_ = 0;
     State state_ = State::detached;
     bool yielded_ = false;
-    bool ordered_here_ = false;    // by `place_`, among those that may run on one CPU only
+    std::uint8_t group_ = 0;       // which of those that wait
 };
-
-inline void EntityList::append(Entity& entity)
-{
-    entity.next_ = nullptr;
-    entity.previous_ = last_;
-    (last_ != nullptr ? last_->next_ : first_) = &entity;
-    last_ = &entity;
-    ++size_;
-}
-
-inline void EntityList::remove(Entity& entity)
-{
-    (entity.previous_ != nullptr ? entity.previous_->next_ : first_) = entity.next_;
-    (entity.next_ != nullptr ? entity.next_->previous_ : last_) = entity.previous_;
-    entity.next_ = entity.previous_ = nullptr;
-    --size_;
-}
 
 }  // namespace pvn::sched

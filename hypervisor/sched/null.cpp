@@ -22,9 +22,9 @@ void Null::remove(Entity& entity, Nanoseconds now)
     entity.state_ = Entity::State::detached;
     --members_;
     if (&entity == owner_) {
-        owner_ = waiting_.first();
+        owner_ = waiting_.all().first;
         if (owner_ != nullptr)
-            waiting_.remove(*owner_);
+            waiting_.erase(*owner_);
     }
     publish();
 }
@@ -36,8 +36,9 @@ void Null::wake(Entity& entity, Nanoseconds)
     entity.state_ = Entity::State::runnable;
     if (owner_ == nullptr)
         owner_ = &entity;
+    entity.turn_ = ++turns_;
     if (&entity != owner_)
-        waiting_.append(entity);
+        waiting_.insert(entity, standing(entity, 0));
     publish();
 }
 
@@ -48,12 +49,12 @@ void Null::block(Entity& entity, Nanoseconds)
     if (&entity == owner_)
         running_ = false;
     else
-        waiting_.remove(entity);
+        waiting_.erase(entity);
     entity.state_ = Entity::State::blocked;
     publish();
 }
 
-bool Null::must_switch(Nanoseconds) const
+bool Null::must_switch(Nanoseconds)
 {
     return !running_ && owner_ != nullptr && owner_->state_ == Entity::State::runnable;
 }
@@ -81,35 +82,37 @@ void Null::publish()
         return;
     // An owner counts, asleep or not.
     QueueSummary::Reading shown{.members = members_, .runnable = waiting_.size() + (owner_ != nullptr ? 1U : 0U)};
-    for (Entity const* entity = somebody_looks() ? waiting_.first() : nullptr; entity != nullptr; entity = entity->next()) {
-        CpuMask const cpus = elsewhere(*entity);
-        if (cpus.empty())
-            continue;
-        ++shown.waiting;
-        shown.waiting_cpus = shown.waiting_cpus | cpus;
-    }
+    shown.waiting_cpus = waiting_.all().elsewhere & pool_->cpus().without(cpu_);
+    shown.waiting = shown.waiting_cpus.empty() ? 0 : waiting_.movers();
     pool_->queue(cpu_).write(shown);
 }
 
-Wish Null::wish(Nanoseconds) const
+void Null::affinity_changed(Entity& entity)
+{
+    if (entity.state_ != Entity::State::runnable || &entity == owner_)
+        return;
+    waiting_.erase(entity);
+    waiting_.insert(entity, standing(entity, 0));
+}
+
+Wish Null::wish(Nanoseconds)
 {
     return {.kind = owner_ == nullptr ? Wish::Kind::anything : Wish::Kind::nothing};
 }
 
 Entity* Null::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds)
 {
-    if (wish.kind != Wish::Kind::anything || pool_ == nullptr)
+    if (wish.kind != Wish::Kind::anything || pool_ == nullptr || !pool_->cpus().has(to))
         return nullptr;
-    for (Entity* entity = waiting_.first(); entity != nullptr; entity = entity->next()) {
-        if (!elsewhere(*entity).has(to) || !may_move(*entity))
-            continue;
-        waiting_.remove(*entity);
-        entity->state_ = Entity::State::detached;
-        --members_;
-        publish();
-        return entity;
-    }
-    return nullptr;
+    Waiting::Search search{to, may_move};
+    waiting_.look_for(search, [](Entity const&) { return VirtualTime{0}; });
+    if (search.found == nullptr)
+        return nullptr;
+    waiting_.erase(*search.found);
+    search.found->state_ = Entity::State::detached;
+    --members_;
+    publish();
+    return search.found;
 }
 
 void Null::receive(Entity& entity, Nanoseconds now)

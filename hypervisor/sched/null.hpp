@@ -2,7 +2,7 @@
 // The policy that schedules nothing: a vCPU has its CPU for itself, asleep or not.
 #pragma once
 
-#include "sched/policy.hpp"
+#include "sched/waiting.hpp"
 
 namespace pvn::sched {
 
@@ -21,19 +21,21 @@ public:
     void yield(Entity&, Nanoseconds) override {}
     void account(Entity&, Nanoseconds) override {}
     Decision pick_next(Nanoseconds now) override;
-    bool must_switch(Nanoseconds now) const override;
+    bool must_switch(Nanoseconds now) override;
     std::uint32_t runnable() const override { return waiting_.size() + (owner_ != nullptr && owner_->state() == Entity::State::runnable ? 1 : 0); }
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
-    Wish wish(Nanoseconds now) const override;
+    Wish wish(Nanoseconds now) override;
     Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) override;
     void receive(Entity& entity, Nanoseconds now) override;
 
 private:
     void publish() override;
+    void affinity_changed(Entity& entity) override;
 
     Entity* owner_ = nullptr;
     bool running_ = false;    // the owner
-    EntityList waiting_{};    // runnable, and not the owner
+    Waiting waiting_{};       // runnable, and not the owner
+    std::uint64_t turns_ = 0; // given out so far
 };
 
 }  // namespace pvn::sched

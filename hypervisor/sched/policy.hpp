@@ -58,14 +58,14 @@ public:
     // Right after wake(), with all time up to `now` accounted: for how long the running one may go on beside the one that woke, if
     // nothing else ends its slice before.  0: ask pick_next(), who knows better.
     virtual Nanoseconds may_go_on(Entity const&, Nanoseconds) const { return 0; }
-    virtual bool must_switch(Nanoseconds now) const = 0;  // would pick_next() now choose another than the running one?
-                                                          // Time not yet accounted is taken into it.
+    virtual bool must_switch(Nanoseconds now) = 0;  // would pick_next() now choose another than the running one?
+                                                    // Time not yet accounted is taken into it.
 
     // Errors: not_found (detached), invalid (out of range); then nothing has changed.
     virtual Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) = 0;
 
     // Work that moves.
-    virtual Wish wish(Nanoseconds now) const = 0;  // what this queue would take, were there only pick_next() to come
+    virtual Wish wish(Nanoseconds now) = 0;  // what this queue would take, were there only pick_next() to come
     // The best of those who wait, may run on `to` and leave here, and fit the wish: runnable -> detached.  Null: none.
     virtual Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) = 0;
     virtual void receive(Entity& entity, Nanoseconds now) = 0;  // detached -> runnable; it keeps the place that its waiting earned
@@ -107,11 +107,14 @@ protected:
 
     // Shows the queue as it now is.
     virtual void publish() = 0;
-    virtual void affinity_changed(Entity&) {}
-    // Whether other CPUs are in its pool.
-    bool somebody_looks() const { return !pool_->cpus().without(cpu_).empty(); }
-    // Where else than here the entity may run.
-    CpuMask elsewhere(Entity const& entity) const { return entity.affinity_.hard & pool_->cpus().without(cpu_); }
+    virtual void affinity_changed(Entity& entity) = 0;
+    // Of one that waits.  CPUs may come to the pool and go while it does, so those outside count as well.
+    Standing standing(Entity& entity, VirtualTime time) const
+    {
+        CpuMask const elsewhere = entity.affinity_.hard.without(cpu_);
+        Place const place{time, entity.turn_};
+        return {.first = &entity, .place = place, .mover = place, .elsewhere = elsewhere, .weight = entity.parameters_.weight};
+    }
 
     Pool* pool_ = nullptr;
     Cpu cpu_ = 0;

@@ -98,6 +98,56 @@ TEST(RoundRobinMachine, moves_what_waits_to_an_idle_cpu_but_not_against_affinity
     EXPECT_NEAR(ran(machine, 3), 1, 1e-6);
 }
 
+// A longer queue gives whoever has waited longest of those who like it there; an idle CPU takes one who does not as well.
+TEST(RoundRobinMachine, gives_the_longer_wait_and_not_against_soft_affinity)
+{
+    Board board;
+    Pool pool{board};
+    RoundRobin here, there;
+    here.join(pool, 0);
+    there.join(pool, 1);
+    std::vector<Entity> entities(50);
+    for (auto& e : entities) {
+        here.add(e, 0);
+        if (&e < &entities[20]) here.set_affinity(e, {.soft = CpuMask::only(0)});
+        here.wake(e, 0);
+    }
+    ASSERT_EQ(here.pick_next(0).entity, &entities[0]);
+    Wish const longer{.kind = Wish::Kind::longer, .runnable = 3}, anything{.kind = Wish::Kind::anything};
+    for (std::size_t i = 20; i < 50; ++i) ASSERT_EQ(here.give(1, i % 2 == 0 ? longer : anything, always_may_move, 0), &entities[i]);
+    EXPECT_EQ(here.give(1, longer, always_may_move, 0), nullptr);
+    EXPECT_EQ(here.give(1, anything, always_may_move, 0), &entities[1]);
+    EXPECT_EQ(here.give(1, {.kind = Wish::Kind::longer, .runnable = 100}, always_may_move, 0), nullptr);
+}
+
+// What a queue shows follows the affinity of those that wait.
+TEST(RoundRobinMachine, shows_who_may_go_elsewhere)
+{
+    for (auto const kind : {Kind::round_robin, Kind::null}) {
+        Board board;
+        Pool pool{board};
+        PolicySlot slots[2];
+        for (Cpu cpu = 0; cpu < 2; ++cpu) (void)slots[cpu].start(kind, {}, pool, cpu);
+        auto& here = *slots[0];
+        Entity entities[3];
+        for (auto& e : entities) {
+            here.add(e, 0);
+            here.wake(e, 0);
+        }
+        ASSERT_EQ(here.pick_next(0).entity, &entities[0]);
+        EXPECT_EQ(pool.read(0).waiting, 2U);
+        EXPECT_EQ(pool.read(0).waiting_cpus, CpuMask::only(1));
+        for (auto& e : entities) here.set_affinity(e, {.hard = CpuMask::only(0)});
+        EXPECT_EQ(pool.read(0).waiting, 0U);
+        EXPECT_EQ(here.give(1, {.kind = Wish::Kind::anything}, always_may_move, 0), nullptr);
+        here.set_affinity(entities[2], {.hard = CpuMask{1 | 2}});
+        EXPECT_EQ(pool.read(0).waiting, 1U);
+        EXPECT_EQ(here.give(1, {.kind = Wish::Kind::anything}, always_may_move, 0), &entities[2]);
+        EXPECT_EQ(pool.read(0).waiting, 0U);
+        EXPECT_EQ(here.runnable(), 2U);
+    }
+}
+
 TEST(NullMachine, gives_each_its_own_cpu_and_never_interrupts_it)
 {
     SlotMachine machine{Kind::null, 3};

@@ -3,6 +3,32 @@
 
 namespace pvn::sched {
 
+void RoundRobin::put(Entity& entity) { queue_.insert(entity, standing(entity, 0)); }
+
+void RoundRobin::append(Entity& entity)
+{
+    entity.turn_ = ++turns_;
+    put(entity);
+}
+
+// It is runnable no more.
+void RoundRobin::leave(Entity& entity)
+{
+    weight_ -= entity.parameters_.weight;
+    if (&entity == running_)
+        running_ = nullptr;
+    else
+        queue_.erase(entity);
+}
+
+void RoundRobin::affinity_changed(Entity& entity)
+{
+    if (entity.state_ != Entity::State::runnable || &entity == running_)
+        return;
+    queue_.erase(entity);
+    put(entity);
+}
+
 void RoundRobin::add(Entity& entity, Nanoseconds)
 {
     if (entity.state_ != Entity::State::detached)
@@ -27,7 +53,8 @@ void RoundRobin::wake(Entity& entity, Nanoseconds)
     if (entity.state_ != Entity::State::blocked)
         return;
     entity.state_ = Entity::State::runnable;
-    queue_.append(entity);
+    weight_ += entity.parameters_.weight;
+    append(entity);
     publish();
 }
 
@@ -35,10 +62,7 @@ void RoundRobin::block(Entity& entity, Nanoseconds)
 {
     if (entity.state_ != Entity::State::runnable)
         return;
-    if (&entity == running_)
-        running_ = nullptr;
-    else
-        queue_.remove(entity);
+    leave(entity);
     entity.yielded_ = false;
     entity.state_ = Entity::State::blocked;
     publish();
@@ -52,7 +76,7 @@ void RoundRobin::yield(Entity& entity, Nanoseconds)
 
 void RoundRobin::account(Entity&, Nanoseconds) {}
 
-bool RoundRobin::must_switch(Nanoseconds now) const
+bool RoundRobin::must_switch(Nanoseconds now)
 {
     if (queue_.empty())
         return false;
@@ -62,10 +86,10 @@ bool RoundRobin::must_switch(Nanoseconds now) const
 Decision RoundRobin::pick_next(Nanoseconds now)
 {
     if (must_switch(now)) {
-        Entity& next = *queue_.first();
-        queue_.remove(next);
+        Entity& next = *queue_.all().first;
+        queue_.erase(next);
         if (running_ != nullptr)
-            queue_.append(*running_);
+            append(*running_);
         running_ = &next;
         slice_start_ = now;
         publish();
@@ -86,6 +110,8 @@ Result<void> RoundRobin::set_parameters(Entity& entity, Parameters const& parame
     if (entity.state_ == Entity::State::detached)
         return Fail{Error::not_found};
     PVN_CHECK(check(parameters));
+    if (entity.state_ == Entity::State::runnable)
+        weight_ = weight_ - entity.parameters_.weight + parameters.weight;
     entity.parameters_ = parameters;
     publish();
     return {};
@@ -97,23 +123,15 @@ void RoundRobin::publish()
 {
     if (pool_ == nullptr)
         return;
-    QueueSummary::Reading shown{.members = members_, .runnable = runnable()};
-    if (running_ != nullptr)
-        shown.weight = running_->parameters_.weight;
-    for (Entity const* entity = somebody_looks() ? queue_.first() : nullptr; entity != nullptr; entity = entity->next()) {
-        shown.weight += entity->parameters_.weight;
-        CpuMask const cpus = elsewhere(*entity);
-        if (cpus.empty())
-            continue;
-        ++shown.waiting;
-        shown.waiting_cpus = shown.waiting_cpus | cpus;
-    }
+    QueueSummary::Reading shown{.members = members_, .runnable = runnable(), .weight = weight_};
+    shown.waiting_cpus = queue_.all().elsewhere & pool_->cpus().without(cpu_);
+    shown.waiting = shown.waiting_cpus.empty() ? 0 : queue_.movers();
     pool_->queue(cpu_).write(shown);
 }
 
 // A queue takes from one that is longer by two; for equal shares where the numbers do not come out even, whoever has waited
 // longest would have to go round all CPUs, and this policy is to stay plain.
-Wish RoundRobin::wish(Nanoseconds) const
+Wish RoundRobin::wish(Nanoseconds)
 {
     if (runnable() == 0)
         return {.kind = Wish::Kind::anything};
@@ -122,20 +140,19 @@ Wish RoundRobin::wish(Nanoseconds) const
 
 Entity* RoundRobin::give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds)
 {
-    if (wish.kind == Wish::Kind::nothing || pool_ == nullptr)
+    if (wish.kind == Wish::Kind::nothing || pool_ == nullptr || !pool_->cpus().has(to))
         return nullptr;
-    Entity* best = nullptr;
-    bool best_is_liked = false;
-    for (Entity* entity = queue_.first(); entity != nullptr; entity = entity->next()) {
-        bool const liked = entity->affinity_.soft.has(to);
-        if (!elsewhere(*entity).has(to) || !may_move(*entity) || (best != nullptr && (best_is_liked || !liked)))
-            continue;
-        best = entity;
-        best_is_liked = liked;
+    Waiting::Search search{to, may_move};
+    if (wish.kind == Wish::Kind::longer) {
+        if (runnable() < wish.runnable)
+            return nullptr;
+        search.limit = Place{1, 0};  // nobody against its soft affinity
     }
-    if (best == nullptr || (wish.kind == Wish::Kind::longer && (runnable() < wish.runnable || !best_is_liked)))
+    queue_.look_for(search, [&](Entity const& entity) { return VirtualTime{entity.affinity_.soft.has(to) ? 0U : 1U}; });
+    Entity* const best = search.found;
+    if (best == nullptr)
         return nullptr;
-    queue_.remove(*best);
+    leave(*best);
     best->yielded_ = false;
     best->state_ = Entity::State::detached;
     --members_;

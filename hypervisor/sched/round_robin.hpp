@@ -2,7 +2,7 @@
 // The plain reference policy: equal slices in turn, whatever the weights.
 #pragma once
 
-#include "sched/policy.hpp"
+#include "sched/waiting.hpp"
 
 namespace pvn::sched {
 
@@ -20,20 +20,26 @@ public:
     void yield(Entity& entity, Nanoseconds now) override;
     void account(Entity& entity, Nanoseconds ran) override;
     Decision pick_next(Nanoseconds now) override;
-    bool must_switch(Nanoseconds now) const override;
+    bool must_switch(Nanoseconds now) override;
     std::uint32_t runnable() const override { return queue_.size() + (running_ != nullptr ? 1 : 0); }
     Result<void> set_parameters(Entity& entity, Parameters const& parameters, Nanoseconds now) override;
-    Wish wish(Nanoseconds now) const override;
+    Wish wish(Nanoseconds now) override;
     Entity* give(Cpu to, Wish const& wish, MayMove may_move, Nanoseconds now) override;
     void receive(Entity& entity, Nanoseconds now) override;
 
 private:
     void publish() override;
+    void affinity_changed(Entity& entity) override;
+    void put(Entity& entity);
+    void append(Entity& entity);
+    void leave(Entity& entity);
 
     Nanoseconds slice_;
-    EntityList queue_{};           // runnable, next one first; the running one is not in it
+    Waiting queue_{};              // runnable, in the order of their turns; the running one is not in it
     Entity* running_ = nullptr;
     Nanoseconds slice_start_ = 0;
+    std::uint64_t weight_ = 0;     // of all that are runnable
+    std::uint64_t turns_ = 0;      // given out so far
 };
 
 }  // namespace pvn::sched

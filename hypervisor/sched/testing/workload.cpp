@@ -346,7 +346,7 @@ private:
             seen_[i].resize(tasks_[i].size());
             for (std::size_t j = 0; j < tasks_[i].size(); ++j) {
                 auto const& task = *tasks_[i][j];
-                virtual_time += report_.workload.policy == Kind::bvt ? seconds(task.entity.account().actual) * default_weight
+                virtual_time += report_.workload.policy == Kind::bvt ? seconds(static_cast<Bvt const&>(machine_.policy(task.home)).account(task.entity).actual) * default_weight
                                                                      : seconds(task.ran(machine_.now())) * default_weight / domain.weight;
                 for (; seen_[i][j] < task.latencies.size(); ++seen_[i][j])
                     longest = std::max<Nanoseconds>(longest, std::max<Nanoseconds>(1, task.latencies[seen_[i][j]]));
