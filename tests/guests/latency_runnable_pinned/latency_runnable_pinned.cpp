@@ -8,7 +8,7 @@ char const guest_name[] = "latency_runnable_pinned";
 void guest_main()
 {
     static constexpr guest::runners::Way ways[] = {{"beside those that give way, pinned", gives_way, PVN_SCHED_YIELD, 0, 0, 0, 1},
-                                                   {"beside those that sleep, pinned", sleeps, PVN_SCHED_POLL, 0, 0, 0, 1},
+                                                   {"beside those that sleep and warp, pinned", sleeps, PVN_SCHED_POLL, 1'000'000'000, 0, 0, 1},
                                                    {"beside those that warp, pinned to several", spins, 0, 1000, 0, 0, 1 | 1 << 5},
                                                    {"beside those that spin, pinned to several", spins, 0, 0, 0, 0, 1 | 1 << 5},
                                                    {"beside those that spin, pinned", spins, 0, 0, 0, 0, 1}};
