@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <random>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "sched/testing/simulator.hpp"
@@ -24,6 +25,15 @@ struct Two {
     {
         here.join(pool, 0);
         there.join(pool, 1);
+    }
+    // `here` runs those that it has, and these want to run on the other.
+    void start(std::span<Entity> others)
+    {
+        (void)here.pick_next(0);
+        for (auto& e : others) {
+            there.add(e, 0);
+            there.wake(e, 0);
+        }
     }
     Board board{};
     Pool pool{board};
@@ -128,11 +138,7 @@ TEST(BvtOrder, brings_all_that_are_pinned_forward)
         here.set_affinity(e, {.hard = CpuMask::only(0)});
         here.wake(e, 0);
     }
-    (void)here.pick_next(0);
-    for (auto& e : others) {
-        there.add(e, 0);
-        there.wake(e, 0);
-    }
+    cpus.start(others);
     Nanoseconds now = 0;
     for (int i = 0; i < 100; ++i) {  // only the other queue gets on
         auto* const next = there.pick_next(now).entity;
@@ -167,11 +173,7 @@ TEST(BvtOrder, leaves_a_claim_that_is_just_being_met)
             here.set_affinity(e, {.hard = CpuMask::only(0)});
             here.wake(e, 0);
         }
-        (void)here.pick_next(0);
-        for (auto& e : others) {
-            there.add(e, 0);
-            there.wake(e, 0);
-        }
+        cpus.start(others);
         for (auto& e : others) there.account(e, second / 2);  // 2'000'000 of virtual time: more than two allowances of 256, less than those of 1
         (void)there.pick_next(0);
         (void)here.pick_next(0);
